@@ -1,0 +1,1 @@
+//! Support for the workspace's own tests, examples and benches.
