@@ -1,0 +1,116 @@
+//! How values that no column can hold are kept, losslessly, inside JSON.
+//!
+//! A plain JSON value stands for itself. Everything else is an object with the
+//! member `$aqe`:
+//!
+//! | `$aqe` | other members | meaning |
+//! |---|---|---|
+//! | `bytes` | `base64` | bytes |
+//! | `text` | `base64` | text that is not UTF-8, or holds U+0000 |
+//! | `float` | `value` | a double that JSON cannot write: `NaN`, `Infinity`, `-Infinity` |
+//! | `json` | `text` | JSON that `jsonb` would change: duplicate keys, lone surrogates… |
+//! | `value` | `value` | a JSON object that has a member `$aqe` of its own |
+//! | `vector` | `base64` | float32, little-endian |
+//! | `plain` | | the column holds plain text as a JSON string; its source did not write JSON |
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::json::{Examined, ObjectWriter, examine, quote};
+use crate::{Record, Value};
+
+/// The member that marks a wrapped value.
+pub const MARK: &str = "$aqe";
+
+/// Says of a JSON column that its source held plain text.
+pub const PLAIN_TEXT: &str = r#"{"$aqe":"plain"}"#;
+
+/// A value as JSON text, in the form of the [module](self)'s table.
+pub fn to_json(value: &Value) -> String {
+    match value {
+        Value::Null => "null".to_owned(),
+        Value::Bool(value) => value.to_string(),
+        Value::Int(number) => number.to_string(),
+        Value::Float(number) if number.is_finite() => serde_json::Value::from(*number).to_string(),
+        Value::Float(number) => wrapped("float", "value", &not_finite(*number)),
+        Value::Text(text) if text.contains('\0') => wrapped("text", "base64", &STANDARD.encode(text)),
+        Value::Text(text) => quote(text),
+        Value::RawText(bytes) => wrapped("text", "base64", &STANDARD.encode(bytes)),
+        Value::Bytes(bytes) => wrapped("bytes", "base64", &STANDARD.encode(bytes)),
+        Value::Json(json) => json_to_json(json.as_str()),
+        Value::Timestamp(moment) => quote(&moment.to_string()),
+        Value::Vector(numbers) => wrapped("vector", "base64", &vector_base64(numbers)),
+    }
+}
+
+/// A whole record as a JSON object: what a dead letter keeps.
+pub fn record_to_json(record: &Record) -> String {
+    let mut object = ObjectWriter::new();
+    for (field, value) in record.schema().fields().iter().zip(record.values()) {
+        object.member(field, &to_json(value));
+    }
+    for (field, value) in &record.extra {
+        object.member(field, &to_json(value));
+    }
+    let text = object.finish();
+    // Field names are the source's: a name that occurs twice would lose one of them.
+    json_to_json(&text)
+}
+
+fn json_to_json(text: &str) -> String {
+    match examine(text, &mut Vec::new()) {
+        Examined::Storable if has_mark(text) => {
+            let mut object = ObjectWriter::new();
+            object.member(MARK, "\"value\"");
+            object.member("value", text);
+            object.finish()
+        }
+        Examined::Storable => text.to_owned(),
+        Examined::Unstorable(_) | Examined::Invalid(_) if text.contains('\0') => {
+            wrapped("text", "base64", &STANDARD.encode(text))
+        }
+        Examined::Unstorable(_) | Examined::Invalid(_) => wrapped("json", "text", text),
+    }
+}
+
+fn has_mark(text: &str) -> bool {
+    text.trim_start().starts_with('{')
+        && serde_json::from_str::<serde_json::Value>(text).is_ok_and(|value| value.get(MARK).is_some())
+}
+
+fn wrapped(kind: &str, member: &str, text: &str) -> String {
+    let mut object = ObjectWriter::new();
+    object.member(MARK, &quote(kind));
+    object.member(member, &quote(text));
+    object.finish()
+}
+
+fn not_finite(number: f64) -> String {
+    if number.is_nan() {
+        "NaN".to_owned()
+    } else if number > 0.0 {
+        "Infinity".to_owned()
+    } else {
+        "-Infinity".to_owned()
+    }
+}
+
+/// The bytes of an embedding: float32, little-endian.
+pub fn vector_to_bytes(numbers: &[f32]) -> Vec<u8> {
+    numbers.iter().flat_map(|number| number.to_le_bytes()).collect()
+}
+
+/// Reads [`vector_to_bytes`] back; `None` when the length is no multiple of four.
+pub fn vector_from_bytes(bytes: &[u8]) -> Option<Vec<f32>> {
+    let (chunks, rest) = bytes.as_chunks::<4>();
+    rest.is_empty().then(|| chunks.iter().map(|chunk| f32::from_le_bytes(*chunk)).collect())
+}
+
+fn vector_base64(numbers: &[f32]) -> String {
+    STANDARD.encode(vector_to_bytes(numbers))
+}
+
+/// Reads base64, as written by [`to_json`].
+pub fn from_base64(text: &str) -> Option<Vec<u8>> {
+    STANDARD.decode(text).ok()
+}

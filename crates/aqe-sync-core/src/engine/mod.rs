@@ -1,0 +1,174 @@
+//! One run: source by source, stream by stream, batch by batch.
+
+mod source;
+mod stream;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::conflict::{ConflictPolicy, PolicySpec};
+use crate::event::{Event, Observer};
+use crate::ledger::Ledger;
+use crate::report::{Counters, Mode, Report, Status};
+use crate::schema::Deletes;
+use crate::sink::{Sink, StreamState};
+use crate::source::{BatchLimits, DynSource};
+use crate::transform::Transform;
+use crate::{Contributor, Environment, Error, Result, SourceName, StreamId, TableSpec, Timestamp};
+
+/// What a run is to do.
+#[derive(Clone)]
+pub struct Options {
+    /// Who writes.
+    pub environment: Environment,
+    /// Which records are looked at.
+    pub mode: Mode,
+    /// How large batches and transactions may get.
+    pub limits: BatchLimits,
+    /// Whether most of a stream may be tombstoned at once.
+    pub allow_mass_delete: bool,
+    /// Conflict policies by table name, instead of the tables' own.
+    pub policies: BTreeMap<String, Arc<dyn ConflictPolicy>>,
+    /// What happens on deletes, by table name, instead of the streams' own.
+    pub deletes: BTreeMap<String, Deletes>,
+    /// What records pass through, in order.
+    pub transforms: Vec<Arc<dyn Transform>>,
+    /// Ranks of sources that do not take part in this run but may have
+    /// contributed to rows before.
+    pub priorities: BTreeMap<SourceName, i32>,
+}
+
+impl Options {
+    /// An incremental run with default limits.
+    pub fn new(environment: Environment) -> Self {
+        Self {
+            environment,
+            mode: Mode::Incremental,
+            limits: BatchLimits::default(),
+            allow_mass_delete: false,
+            policies: BTreeMap::new(),
+            deletes: BTreeMap::new(),
+            transforms: Vec::new(),
+            priorities: BTreeMap::new(),
+        }
+    }
+
+    /// Chooses the mode.
+    #[must_use]
+    pub fn mode(mut self, mode: Mode) -> Self {
+        self.mode = mode;
+        self
+    }
+}
+
+/// Moves what sources hold into a sink.
+pub struct Engine<'a, S> {
+    sink: &'a S,
+    ledger: &'a dyn Ledger,
+    observer: &'a dyn Observer,
+    options: Options,
+}
+
+impl<'a, S: Sink> Engine<'a, S> {
+    /// Puts the parts together.
+    pub fn new(sink: &'a S, ledger: &'a dyn Ledger, observer: &'a dyn Observer, options: Options) -> Self {
+        Self { sink, ledger, observer, options }
+    }
+
+    /// Runs once over all sources, in the order given.
+    ///
+    /// A source that fails is part of the report; the others go on.
+    ///
+    /// # Errors
+    /// When the sink cannot even be asked for its state: then nothing was done.
+    pub async fn run(&self, sources: &[Box<dyn DynSource>]) -> Result<Report> {
+        let begun = Instant::now();
+        let mut report = self.open_report();
+        let states = self.sink.states(&self.options.environment).await?;
+        let mut run = Run {
+            sink: self.sink,
+            ledger: self.ledger,
+            observer: self.observer,
+            options: &self.options,
+            run_id: report.run_id.clone(),
+            states: states.into_iter().map(|state| (state.stream.clone(), state)).collect(),
+            prepared: BTreeSet::new(),
+            priorities: self.options.priorities.clone(),
+        };
+        run.priorities.extend(sources.iter().map(|source| (source.name().clone(), source.priority())));
+        for source in sources {
+            self.observer.on_event(&Event::SourceStarted { source: source.name() });
+            let outcome = run.source(source.as_ref()).await;
+            report.streams.extend(outcome.streams);
+            report.notes.extend(outcome.notes);
+            if let Some(error) = outcome.sink_error {
+                report.error.get_or_insert(error);
+            }
+        }
+        report.duration_ms = millis(begun);
+        report.close();
+        if let Err(error) = self.sink.finish(&report).await {
+            report.error.get_or_insert(crate::report::describe(&error));
+            report.status = Status::Failed;
+        }
+        self.observer.on_event(&Event::RunFinished { report: &report });
+        Ok(report)
+    }
+
+    fn open_report(&self) -> Report {
+        Report {
+            run_id: uuid::Uuid::new_v4().to_string(),
+            environment: self.options.environment.clone(),
+            mode: self.options.mode,
+            hub: self.sink.name().to_owned(),
+            status: Status::Ok,
+            started_at: Timestamp::now(),
+            duration_ms: 0,
+            streams: Vec::new(),
+            totals: Counters::default(),
+            notes: Vec::new(),
+            error: None,
+        }
+    }
+}
+
+/// The state that sources and streams of one run share.
+struct Run<'a, S> {
+    sink: &'a S,
+    ledger: &'a dyn Ledger,
+    observer: &'a dyn Observer,
+    options: &'a Options,
+    run_id: String,
+    states: BTreeMap<StreamId, StreamState>,
+    prepared: BTreeSet<String>,
+    priorities: BTreeMap<SourceName, i32>,
+}
+
+impl<S: Sink> Run<'_, S> {
+    fn priority_of(&self, contributor: &Contributor) -> i32 {
+        self.priorities.get(&contributor.source).copied().unwrap_or(0)
+    }
+
+    fn policy<'t>(&'t self, table: &'t TableSpec) -> &'t dyn ConflictPolicy {
+        match self.options.policies.get(table.name().as_str()) {
+            Some(policy) => policy.as_ref(),
+            None => table.policy() as &PolicySpec,
+        }
+    }
+
+    fn sequence(&self, stream: &StreamId) -> u64 {
+        self.states.get(stream).map_or(0, |state| state.sequence)
+    }
+
+    async fn prepare(&mut self, table: &Arc<TableSpec>) -> Result<(), Error> {
+        if self.prepared.insert(table.name().to_string()) {
+            self.sink.prepare(table).await?;
+        }
+        Ok(())
+    }
+}
+
+fn millis(begun: Instant) -> u64 {
+    u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX)
+}

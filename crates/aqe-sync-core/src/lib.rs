@@ -1,0 +1,62 @@
+//! Values, traits, conflict policies and the engine of `aqe-sync`.
+//!
+//! AI coding agents keep what they learn in SQLite databases and JSON files.
+//! This crate moves such records from any [`Source`] to any [`Sink`],
+//! incrementally and exactly, and knows nothing of files, drivers or terminals:
+//! those are in `aqe-readers`, `aqe-cloud` and `aqe-sync-cli`.
+//!
+//! A record's journey, one module per stage:
+//!
+//! | stage | module | from | to |
+//! |---|---|---|---|
+//! | read | [`source`] | a file | [`Record`] |
+//! | hash, diff | [`hash`], [`plan`] | [`Record`] | new, same, different, gone |
+//! | coerce | [`coerce`] | [`Record`] | [`Row`] |
+//! | apply | [`sink`] | [`Change`] | inserted, updated, …, contested |
+//! | settle | [`meet`], [`conflict`] | contested | what to store |
+//! | remember | [`ledger`] | what was committed | the next run's "same" |
+//! | account | [`report`] | all of it | [`Report`] |
+
+#![deny(missing_docs)]
+
+pub mod aside;
+pub mod coerce;
+pub mod conflict;
+mod embed;
+pub mod engine;
+mod error;
+pub mod event;
+pub mod hash;
+pub mod json;
+pub mod ledger;
+pub mod meet;
+mod name;
+pub mod plan;
+pub mod record;
+pub mod report;
+pub mod rowjson;
+pub mod schema;
+pub mod sink;
+pub mod source;
+pub mod tables;
+mod time;
+mod transform;
+mod value;
+pub mod vector;
+
+pub use conflict::{Conflict, ConflictKind, ConflictPolicy, PolicySpec, Resolution};
+pub use embed::Embedder;
+pub use engine::{Engine, Options};
+pub use error::{Error, ErrorKind, Result, Retry};
+pub use event::{Event, Observer, Silent};
+pub use hash::{ContentHash, KeyHash, LocalHash};
+pub use ledger::{Ledger, MemoryLedger};
+pub use name::{Contributor, Environment, Identifier, Quoted, SourceName, StreamId, StreamName};
+pub use record::{Change, DeadLetter, Key, Operation, Record, Reject, Row};
+pub use report::{Counters, Mode, Report, Status, StreamReport};
+pub use schema::{ColumnSpec, ColumnType, Deletes, Mutability, Role, Schema, TableBuilder, TableSpec};
+pub use sink::{Applied, Checkpoint, Committed, KnownRow, Sink, SinkTxn, StreamState};
+pub use source::{Batch, BatchLimits, BatchStream, DynSource, Fingerprint, ReadRequest, Source, StreamSpec, batches};
+pub use time::Timestamp;
+pub use transform::Transform;
+pub use value::{Json, Value};

@@ -1,0 +1,136 @@
+//! Where batches are written to.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use futures::stream::BoxStream;
+
+use crate::meet::{Contested, Settled};
+use crate::record::{Change, DeadLetter, Key};
+use crate::report::Report;
+use crate::{ContentHash, Environment, Result, StreamId, TableSpec, Timestamp};
+
+/// How far a stream has got; committed with the rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// The run that wrote it.
+    pub run_id: String,
+    /// When, by the writer's clock.
+    pub at: Timestamp,
+    /// Whether the stream was read to its end.
+    pub complete: bool,
+}
+
+/// What the sink knows of a stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamState {
+    /// The stream.
+    pub stream: StreamId,
+    /// Counts the commits of this stream, from 1. A ledger that remembers
+    /// another number is out of step and is rebuilt.
+    pub sequence: u64,
+    /// The last checkpoint.
+    pub checkpoint: Checkpoint,
+}
+
+/// A live row that a stream contributes to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KnownRow {
+    /// Its key.
+    pub key: Key,
+    /// The hash of this stream's contribution.
+    pub hash: ContentHash,
+}
+
+/// What applying a batch did. Every change is counted once or contested.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Applied {
+    /// Keys that were new.
+    pub inserted: u64,
+    /// Rows that moved on from the version the change was based on.
+    pub updated: u64,
+    /// Rows that already had the content.
+    pub unchanged: u64,
+    /// Rows that became tombstones, or were none of ours to begin with.
+    pub deleted: u64,
+    /// Changes that need a decision.
+    pub contested: Vec<Contested>,
+}
+
+/// What a commit made durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Committed {
+    /// See [`StreamState::sequence`].
+    pub sequence: u64,
+}
+
+/// Something that batches are written to.
+pub trait Sink: Send + Sync {
+    /// A transaction of this sink; dropping it rolls it back.
+    type Txn: SinkTxn;
+
+    /// A name for people, without secrets.
+    fn name(&self) -> &str;
+
+    /// What tells this hub from any other, for good.
+    ///
+    /// # Errors
+    /// When the sink is not reachable.
+    fn identity(&self) -> impl Future<Output = Result<String>> + Send;
+
+    /// Makes sure that a table is there with all its columns.
+    ///
+    /// # Errors
+    /// When the table exists in a shape that cannot be evolved.
+    fn prepare(&self, table: &Arc<TableSpec>) -> impl Future<Output = Result<()>> + Send;
+
+    /// The state of all streams of an environment.
+    ///
+    /// # Errors
+    /// When the sink is not reachable.
+    fn states(&self, environment: &Environment) -> impl Future<Output = Result<Vec<StreamState>>> + Send;
+
+    /// All live rows that a stream contributes to, in batches, in any order.
+    fn known(&self, stream: &StreamId, table: &Arc<TableSpec>) -> BoxStream<'static, Result<Vec<KnownRow>>>;
+
+    /// Starts a transaction on one table, for one stream.
+    ///
+    /// # Errors
+    /// When the sink is not reachable or locked.
+    fn begin(&self, stream: &StreamId, table: &Arc<TableSpec>) -> impl Future<Output = Result<Self::Txn>> + Send;
+
+    /// Keeps the account of a finished run.
+    ///
+    /// # Errors
+    /// When the sink is not reachable.
+    fn finish(&self, report: &Report) -> impl Future<Output = Result<()>> + Send;
+}
+
+/// One batch, all or nothing.
+pub trait SinkTxn: Send {
+    /// Applies what needs no decision: new keys, equal content, rows that are
+    /// this stream's alone and have the hash that the change is based on.
+    /// Returns the rest with the row in its way, which stays locked.
+    ///
+    /// # Errors
+    /// When the sink fails; nothing of the transaction then remains.
+    fn apply(&mut self, changes: Vec<Change>) -> impl Future<Output = Result<Applied>> + Send;
+
+    /// Writes decisions and keeps both images of what differed.
+    ///
+    /// # Errors
+    /// As [`SinkTxn::apply`].
+    fn resolve(&mut self, settled: Vec<Settled>) -> impl Future<Output = Result<()>> + Send;
+
+    /// Keeps records that could not be stored; again is once.
+    ///
+    /// # Errors
+    /// As [`SinkTxn::apply`].
+    fn reject(&mut self, letters: Vec<DeadLetter>) -> impl Future<Output = Result<()>> + Send;
+
+    /// Makes all of it durable, with the checkpoint.
+    ///
+    /// # Errors
+    /// When the outcome is not known to be durable; the next run finds out.
+    fn commit(self, checkpoint: Checkpoint) -> impl Future<Output = Result<Committed>> + Send;
+}

@@ -1,0 +1,140 @@
+//! Moments in time: microseconds since the Unix epoch, and the forms agents write them in.
+
+use std::fmt;
+
+use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, Utc};
+
+/// A moment, in microseconds since 1970-01-01T00:00:00Z: the precision that
+/// every hub keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(i64);
+
+impl Timestamp {
+    /// From microseconds since the epoch.
+    ///
+    /// Gives `None` outside the years 0001 to 9999, which ISO 8601 cannot write
+    /// in four digits.
+    pub fn from_micros(micros: i64) -> Option<Self> {
+        let year = DateTime::from_timestamp_micros(micros)?.year();
+        (1..=9999).contains(&year).then_some(Self(micros))
+    }
+
+    /// Microseconds since the epoch.
+    pub fn as_micros(self) -> i64 {
+        self.0
+    }
+
+    /// The current moment of the system's clock.
+    pub fn now() -> Self {
+        Self(Utc::now().timestamp_micros())
+    }
+
+    /// Reads an integer whose unit follows from its magnitude.
+    ///
+    /// | absolute value | unit |
+    /// |---|---|
+    /// | below 10¹¹ | seconds (up to the year 5138) |
+    /// | below 10¹⁴ | milliseconds |
+    /// | otherwise | microseconds |
+    pub fn from_magnitude(number: i64) -> Option<Self> {
+        let micros = match number.unsigned_abs() {
+            0..100_000_000_000 => number.checked_mul(1_000_000)?,
+            100_000_000_000..100_000_000_000_000 => number.checked_mul(1_000)?,
+            _ => number,
+        };
+        Self::from_micros(micros)
+    }
+
+    /// Reads text: ISO 8601 with a zone, or without one as UTC (as SQLite's
+    /// `datetime()` writes it), with a space or a `T`, with up to six digits of
+    /// fraction; a date alone is its midnight; digits alone go by magnitude.
+    ///
+    /// Gives `None` for anything else, and for what would lose precision.
+    ///
+    /// ```
+    /// use aqe_sync_core::Timestamp;
+    ///
+    /// let sqlite = Timestamp::parse("2026-01-11 13:01:08").unwrap();
+    /// assert_eq!(Timestamp::parse("2026-01-11T13:01:08Z"), Some(sqlite));
+    /// assert_eq!(Timestamp::parse("2026-01-11T14:01:08+01:00"), Some(sqlite));
+    /// assert_eq!(Timestamp::parse("1768136468"), Some(sqlite));
+    /// assert_eq!(Timestamp::parse("1753200000000-aaaa"), None);
+    /// ```
+    pub fn parse(text: &str) -> Option<Self> {
+        let text = text.trim();
+        let digits = text.strip_prefix('-').unwrap_or(text);
+        // Nine digits and more: shorter ones are years or counts, not moments.
+        if digits.len() >= 9 && digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Self::from_magnitude(text.parse().ok()?);
+        }
+        let moment = if let Ok(zoned) = DateTime::parse_from_rfc3339(text) {
+            zoned.to_utc()
+        } else if let Ok(zoned) = DateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S%.f%#z") {
+            zoned.to_utc()
+        } else if let Some(naive) = parse_naive(text) {
+            naive.and_utc()
+        } else {
+            NaiveDate::parse_from_str(text, "%Y-%m-%d").ok()?.and_hms_opt(0, 0, 0)?.and_utc()
+        };
+        let micros = moment.timestamp_micros();
+        let exact = moment.timestamp_subsec_nanos() % 1_000 == 0;
+        exact.then(|| Self::from_micros(micros)).flatten()
+    }
+}
+
+fn parse_naive(text: &str) -> Option<NaiveDateTime> {
+    ["%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M"]
+        .iter()
+        .find_map(|format| NaiveDateTime::parse_from_str(text, format).ok())
+}
+
+/// `2026-11-22T14:07:03.393000Z`: always 27 characters, so that text order is time order.
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match DateTime::from_timestamp_micros(self.0) {
+            Some(moment) => write!(f, "{}", moment.format("%Y-%m-%dT%H:%M:%S%.6fZ")),
+            None => write!(f, "{} µs", self.0),
+        }
+    }
+}
+
+impl serde::Serialize for Timestamp {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_unit_of_an_integer_follows_from_its_magnitude() {
+        let expected = Timestamp::parse("2026-11-22T14:07:03Z");
+        for number in [1_795_356_423, 1_795_356_423_000, 1_795_356_423_000_000] {
+            assert_eq!(Timestamp::from_magnitude(number), expected);
+        }
+    }
+
+    #[test]
+    fn text_that_only_begins_like_a_number_or_a_date_is_no_moment() {
+        for text in ["1753200000000-aaaa", "2026-11-22x", "", "now", "12", "2026", "2026-13-01 00:00:00", "10:00"] {
+            assert_eq!(Timestamp::parse(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_fraction_finer_than_a_microsecond_is_refused_rather_than_cut() {
+        assert_eq!(Timestamp::parse("2026-01-01T00:00:00.123456789Z"), None);
+        assert!(Timestamp::parse("2026-01-01T00:00:00.123456000Z").is_some());
+    }
+
+    #[test]
+    fn every_moment_reads_back_from_what_it_displays() {
+        for micros in [0, -1, 1_795_356_423_393_000, 253_402_300_799_999_999] {
+            let moment = Timestamp::from_micros(micros).expect("in range");
+            assert_eq!(Timestamp::parse(&moment.to_string()), Some(moment));
+        }
+        assert_eq!(Timestamp::from_micros(i64::MAX), None);
+    }
+}

@@ -1,0 +1,14 @@
+//! What happens to records between source and sink.
+
+use crate::{Record, Result, StreamSpec};
+
+/// Changes, drops or multiplies records on their way.
+///
+/// Must be deterministic: change detection hashes what comes out of it.
+pub trait Transform: Send + Sync {
+    /// Handles one record; what is pushed to `out` goes on.
+    ///
+    /// # Errors
+    /// Makes the record a dead letter with the error as its reason.
+    fn apply(&self, stream: &StreamSpec, record: Record, out: &mut Vec<Record>) -> Result<()>;
+}
