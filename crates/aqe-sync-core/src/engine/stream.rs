@@ -123,7 +123,9 @@ impl StreamRun {
         entries.sort_by_key(|entry| entry.key);
         let Some(ledger) = ledger else {
             let rebuilt = LedgerStream { sequence: self.sequence, entries };
-            run.ledger.replace(&self.id, &rebuilt)?;
+            if self.sequence > 0 {
+                run.ledger.replace(&self.id, &rebuilt)?;
+            }
             return Ok(Baseline { diff: Diff::new(rebuilt.entries), bases: HashMap::new() });
         };
         let diff = Diff::new(entries);

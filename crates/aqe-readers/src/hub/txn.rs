@@ -1,0 +1,352 @@
+//! One transaction: apply, resolve, reject, commit, as `aqe_sync_core::SinkTxn` says.
+
+use std::sync::Arc;
+
+use aqe_sync_core::meet::{Contested, Settled, Stored, contributions_from_json, contributions_to_json};
+use aqe_sync_core::rowjson::row_to_json;
+use aqe_sync_core::{
+    Applied, Change, Checkpoint, ColumnType, ContentHash, Contributor, DeadLetter, Error, Json, Key, Operation, Result,
+    Row, StreamId, TableSpec, Timestamp, Value,
+};
+use rusqlite::{Connection, OptionalExtension as _, ToSql, params};
+use xxhash_rust::xxh3::xxh3_128;
+
+use super::codec::{Param, read};
+use super::statements::Statements;
+
+/// What a transaction works on; lives on the hub's thread.
+pub(super) struct Transaction {
+    stream: StreamId,
+    table: Arc<TableSpec>,
+    statements: Statements,
+    /// Drawn at the first write: a batch that changes nothing bumps nothing.
+    version: Option<i64>,
+    now: String,
+}
+
+/// What stands at a key, as far as deciding needs it.
+struct Peek {
+    contributor: Contributor,
+    hash: i64,
+    deleted: bool,
+    merged: bool,
+}
+
+type Sql<T> = rusqlite::Result<T>;
+
+impl Transaction {
+    pub(super) fn new(stream: StreamId, table: Arc<TableSpec>) -> Self {
+        let statements = Statements::new(&table);
+        Self { stream, table, statements, version: None, now: Timestamp::now().to_string() }
+    }
+
+    pub(super) fn table(&self) -> &TableSpec {
+        &self.table
+    }
+
+    pub(super) fn apply(&mut self, connection: &Connection, changes: Vec<Change>) -> Result<Applied, Failure> {
+        let mut applied = Applied::default();
+        for change in changes {
+            if self.apply_one(connection, &change, &mut applied)? {
+                let existing = self.load(connection, &change.key)?;
+                applied.contested.push(Contested { change, existing });
+            }
+        }
+        Ok(applied)
+    }
+
+    /// `true` when the change needs a decision.
+    fn apply_one(&mut self, connection: &Connection, change: &Change, applied: &mut Applied) -> Sql<bool> {
+        let writer = self.stream.contributor();
+        if let Operation::Upsert(row) = &change.operation
+            && change.base.is_none()
+            && self.insert(connection, row, &writer, None)?
+        {
+            applied.inserted += 1;
+            return Ok(false);
+        }
+        let Some(peek) = self.peek(connection, &change.key)? else {
+            if let Operation::Upsert(row) = &change.operation {
+                // The hub lost what the change was based on: the row is new again.
+                self.insert(connection, row, &writer, None)?;
+                applied.inserted += 1;
+            }
+            return Ok(false);
+        };
+        if peek.merged || peek.contributor != writer {
+            return Ok(true);
+        }
+        let on_base = change.base.map(ContentHash::to_i64) == Some(peek.hash);
+        match &change.operation {
+            Operation::Upsert(_) if peek.deleted => return Ok(true),
+            Operation::Upsert(row) if row.hash.to_i64() == peek.hash => applied.unchanged += 1,
+            Operation::Upsert(row) if on_base => {
+                self.update(connection, row, &writer, None)?;
+                applied.updated += 1;
+            }
+            Operation::Delete if peek.deleted => {}
+            Operation::Delete if on_base => {
+                self.tombstone(connection, &change.key)?;
+                applied.deleted += 1;
+            }
+            Operation::Upsert(_) | Operation::Delete => return Ok(true),
+        }
+        Ok(false)
+    }
+
+    pub(super) fn resolve(&mut self, connection: &Connection, settled: Vec<Settled>) -> Result<(), Failure> {
+        for settled in settled {
+            if let Some(log) = &settled.conflict {
+                self.log(connection, log)?;
+            }
+            match &settled.write {
+                Some(stored) if stored.deleted => self.tombstone(connection, &settled.key)?,
+                Some(stored) => {
+                    let merged_from = contributions_to_json(&self.table, &stored.merged_from)?;
+                    self.update(connection, &stored.row, &stored.contributor, merged_from.as_ref())?;
+                }
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn reject(&mut self, connection: &Connection, letters: &[DeadLetter]) -> Sql<()> {
+        let sql = "INSERT INTO dead_letters (id, source_env, source, stream, table_name, key, reason, record, \
+                   first_seen_at, last_seen_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9) \
+                   ON CONFLICT (id) DO UPDATE SET last_seen_at = excluded.last_seen_at, reason = excluded.reason";
+        let mut statement = connection.prepare_cached(sql)?;
+        for letter in letters {
+            let (environment, source, stream) =
+                (self.stream.environment.as_str(), self.stream.source.as_str(), self.stream.stream.as_str());
+            let identity = [environment, source, stream, &letter.key, letter.record.as_str()].join("\u{1f}");
+            let id = format!("{:032x}", xxh3_128(identity.as_bytes()));
+            let table = self.table.name().as_str();
+            statement.execute(params![
+                id,
+                environment,
+                source,
+                stream,
+                table,
+                letter.key,
+                letter.reason,
+                letter.record.as_str(),
+                self.now
+            ])?;
+        }
+        Ok(())
+    }
+
+    /// Writes the checkpoint; the caller commits. Gives the new sequence.
+    pub(super) fn checkpoint(&self, connection: &Connection, checkpoint: &Checkpoint) -> Sql<u64> {
+        connection.query_row(
+            "INSERT INTO sync_state (source_env, source, stream, table_name, sequence, run_id, complete, synced_at) \
+             VALUES (?1, ?2, ?3, ?4, 1, ?5, ?6, ?7) ON CONFLICT (source_env, source, stream) DO UPDATE SET \
+             sequence = sequence + 1, table_name = excluded.table_name, run_id = excluded.run_id, \
+             complete = excluded.complete, synced_at = excluded.synced_at RETURNING sequence",
+            params![
+                self.stream.environment.as_str(),
+                self.stream.source.as_str(),
+                self.stream.stream.as_str(),
+                self.table.name().as_str(),
+                checkpoint.run_id,
+                checkpoint.complete,
+                checkpoint.at.to_string(),
+            ],
+            |row| row.get(0),
+        )
+    }
+
+    fn version(&mut self, connection: &Connection) -> Sql<i64> {
+        if let Some(version) = self.version {
+            return Ok(version);
+        }
+        let version = connection.query_row(
+            "INSERT INTO sync_versions (source_env, table_name, version) VALUES (?1, ?2, 1) \
+             ON CONFLICT (source_env, table_name) DO UPDATE SET version = version + 1 RETURNING version",
+            params![self.stream.environment.as_str(), self.table.name().as_str()],
+            |row| row.get(0),
+        )?;
+        Ok(*self.version.insert(version))
+    }
+
+    /// `false` when the key is taken.
+    fn insert(&mut self, connection: &Connection, row: &Row, from: &Contributor, merged: Option<&Json>) -> Sql<bool> {
+        let version = self.version(connection)?;
+        let sql = &self.statements.insert;
+        Ok(self.write(connection, sql, version, row, from, merged)? == 1)
+    }
+
+    fn update(&mut self, connection: &Connection, row: &Row, from: &Contributor, merged: Option<&Json>) -> Sql<()> {
+        let version = self.version(connection)?;
+        let sql = &self.statements.update;
+        self.write(connection, sql, version, row, from, merged).map(|_| ())
+    }
+
+    fn write(
+        &self,
+        connection: &Connection,
+        sql: &str,
+        version: i64,
+        row: &Row,
+        from: &Contributor,
+        merged: Option<&Json>,
+    ) -> Sql<usize> {
+        let mut statement = connection.prepare_cached(sql)?;
+        let leading: [&dyn ToSql; super::statements::LEADING] = [
+            &self.stream.environment.as_str(),
+            &from.source.as_str(),
+            &from.stream.as_str(),
+            &row.extra.as_ref().map(Json::as_str),
+            &row.hash.to_i64(),
+            &version,
+            &merged.map(Json::as_str),
+            &self.now,
+        ];
+        for (index, value) in leading.iter().enumerate() {
+            statement.raw_bind_parameter(index + 1, value)?;
+        }
+        for (index, value) in row.values.iter().enumerate() {
+            statement.raw_bind_parameter(leading.len() + index + 1, Param(value))?;
+        }
+        statement.raw_execute()
+    }
+
+    fn tombstone(&mut self, connection: &Connection, key: &Key) -> Sql<()> {
+        let version = self.version(connection)?;
+        let mut statement = connection.prepare_cached(&self.statements.tombstone)?;
+        statement.raw_bind_parameter(1, self.stream.environment.as_str())?;
+        statement.raw_bind_parameter(2, version)?;
+        statement.raw_bind_parameter(3, &self.now)?;
+        bind_key(&mut statement, 4, key)?;
+        statement.raw_execute().map(|_| ())
+    }
+
+    fn peek(&self, connection: &Connection, key: &Key) -> Sql<Option<Peek>> {
+        let mut statement = connection.prepare_cached(&self.statements.peek)?;
+        statement.raw_bind_parameter(1, self.stream.environment.as_str())?;
+        bind_key(&mut statement, 2, key)?;
+        let mut rows = statement.raw_query();
+        let Some(row) = rows.next()? else { return Ok(None) };
+        Ok(Some(Peek { contributor: contributor(row)?, hash: row.get(2)?, deleted: row.get(3)?, merged: row.get(4)? }))
+    }
+
+    fn load(&self, connection: &Connection, key: &Key) -> Result<Stored, Failure> {
+        let mut statement = connection.prepare_cached(&self.statements.load)?;
+        statement.raw_bind_parameter(1, self.stream.environment.as_str())?;
+        bind_key(&mut statement, 2, key)?;
+        let mut rows = statement.raw_query();
+        let Some(row) = rows.next()? else {
+            return Err(Error::internal(format!("row {key} vanished inside its transaction")).into());
+        };
+        let values = self.table.columns().iter().enumerate();
+        let values = values.map(|(index, column)| read(row, 6 + index, column.kind)).collect::<Sql<Vec<Value>>>()?;
+        let extra: Option<String> = row.get(5)?;
+        let merged_from: Option<String> = row.get(4)?;
+        let hash = ContentHash::from_i64(row.get(2)?);
+        let mut content = Row::new(&self.table, values, extra.map(Json::from_text));
+        // What was stored counts, not what this version would make of it.
+        content.hash = hash.unwrap_or(content.hash);
+        let deleted: Option<String> = row.get(3)?;
+        Ok(Stored {
+            row: content,
+            contributor: contributor(row)?,
+            merged_from: match merged_from {
+                Some(text) => contributions_from_json(&self.table, &text)?,
+                None => Vec::new(),
+            },
+            deleted: deleted.is_some(),
+        })
+    }
+
+    fn log(&self, connection: &Connection, log: &aqe_sync_core::meet::ConflictRecord) -> Sql<()> {
+        let sql = "INSERT INTO conflict_log (source_env, table_name, key, rule, source, stream, incoming, \
+                   existing_source, existing_stream, existing, logged_at) \
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
+        let incoming = log.incoming.as_ref().map(|row| row_to_json(&self.table, row));
+        connection.prepare_cached(sql)?.execute(params![
+            self.stream.environment.as_str(),
+            self.table.name().as_str(),
+            log.key.to_string(),
+            log.rule,
+            self.stream.source.as_str(),
+            self.stream.stream.as_str(),
+            incoming,
+            log.existing_from.source.as_str(),
+            log.existing_from.stream.as_str(),
+            row_to_json(&self.table, &log.existing),
+            self.now,
+        ])?;
+        Ok(())
+    }
+}
+
+/// What goes wrong inside a transaction: SQLite, or what the hub holds.
+pub(super) enum Failure {
+    Sqlite(rusqlite::Error),
+    Other(Error),
+}
+
+impl From<rusqlite::Error> for Failure {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(error)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Other(error)
+    }
+}
+
+/// Reads `known` rows of one stream.
+pub(super) fn known_row(
+    table: &TableSpec,
+    writer: &Contributor,
+    row: &rusqlite::Row<'_>,
+) -> Result<Option<aqe_sync_core::KnownRow>, Failure> {
+    let merged_from: Option<String> = row.get(1)?;
+    let hash = match merged_from {
+        Some(text) => aqe_sync_core::meet::contribution_hash(table, &text, writer)?,
+        None => ContentHash::from_i64(row.get(0)?),
+    };
+    let Some(hash) = hash else { return Ok(None) };
+    let columns = table.key_columns().iter().enumerate();
+    let key = columns.map(|(index, column)| read(row, 2 + index, column.kind)).collect::<Sql<Vec<Value>>>()?;
+    Ok(Some(aqe_sync_core::KnownRow { key: Key::new(key), hash }))
+}
+
+fn contributor(row: &rusqlite::Row<'_>) -> Sql<Contributor> {
+    let (source, stream): (String, String) = (row.get(0)?, row.get(1)?);
+    Ok(Contributor { source: source.as_str().into(), stream: stream.as_str().into() })
+}
+
+fn bind_key(statement: &mut rusqlite::CachedStatement<'_>, first: usize, key: &Key) -> Sql<()> {
+    for (index, value) in key.values().iter().enumerate() {
+        statement.raw_bind_parameter(first + index, Param(value))?;
+    }
+    Ok(())
+}
+
+/// The audit row of a run in `events`.
+pub(super) fn audit(connection: &Connection, report: &aqe_sync_core::Report, events: &Arc<TableSpec>) -> Sql<()> {
+    let stream = StreamId {
+        environment: report.environment.clone(),
+        source: super::AUDIT_SOURCE.into(),
+        stream: "runs".into(),
+    };
+    let totals = serde_json::json!({"run_id": report.run_id, "mode": report.mode, "status": report.status, "totals": report.totals});
+    let values = events.columns().iter().map(|column| match column.name.as_str() {
+        "id" => Value::Text(format!("aqe-sync-run-{}", report.run_id)),
+        "type" => Value::from("aqe_sync:run"),
+        "payload" => Value::Json(Json::from_text(totals.to_string())),
+        "event_source" => Value::from(super::AUDIT_SOURCE),
+        "timestamp" => Value::Timestamp(report.started_at),
+        _ => Value::Null,
+    });
+    debug_assert!(events.columns().iter().any(|column| column.kind == ColumnType::Timestamp));
+    let row = Row::new(events, values.collect(), None);
+    let mut transaction = Transaction::new(stream, Arc::clone(events));
+    let writer = transaction.stream.contributor();
+    transaction.insert(connection, &row, &writer, None).map(|_| ())
+}
