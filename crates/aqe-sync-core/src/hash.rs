@@ -86,6 +86,19 @@ pub fn content_hash(table: &TableSpec, values: &[Value], extra: Option<&Json>) -
     ContentHash::from_u64(xxh3_64(&bytes))
 }
 
+/// Hashes named values that are not null, for ids made of content: 64 bits over
+/// name length, name, value each, JSON as its text.
+pub fn fields_hash<'a>(fields: impl IntoIterator<Item = (&'a str, &'a Value)>) -> u64 {
+    let mut bytes = Vec::with_capacity(256);
+    for (name, value) in fields {
+        if !value.is_null() {
+            put_bytes(&mut bytes, name.as_bytes());
+            encode_raw(value, &mut bytes);
+        }
+    }
+    xxh3_64(&bytes)
+}
+
 /// Hashes a key's values.
 pub fn key_hash(values: &[Value]) -> KeyHash {
     let mut bytes = Vec::with_capacity(64);

@@ -8,7 +8,7 @@ use aqe_sync_core::{
     Applied, Change, Checkpoint, ColumnType, ContentHash, Contributor, DeadLetter, Error, Json, Key, Operation, Result,
     Row, StreamId, TableSpec, Timestamp, Value,
 };
-use rusqlite::{Connection, OptionalExtension as _, ToSql, params};
+use rusqlite::{Connection, ToSql, params};
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::codec::{Param, read};
@@ -321,7 +321,7 @@ fn contributor(row: &rusqlite::Row<'_>) -> Sql<Contributor> {
     Ok(Contributor { source: source.as_str().into(), stream: stream.as_str().into() })
 }
 
-fn bind_key(statement: &mut rusqlite::CachedStatement<'_>, first: usize, key: &Key) -> Sql<()> {
+fn bind_key(statement: &mut rusqlite::Statement<'_>, first: usize, key: &Key) -> Sql<()> {
     for (index, value) in key.values().iter().enumerate() {
         statement.raw_bind_parameter(first + index, Param(value))?;
     }

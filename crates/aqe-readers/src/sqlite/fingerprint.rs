@@ -1,0 +1,41 @@
+//! "Nothing changed", from a handful of bytes: no cursor is opened.
+
+use std::io;
+use std::time::SystemTime;
+
+use aqe_sync_core::{Fingerprint, Result};
+
+use super::header::{beside, start, wal_header};
+use crate::SourceFile;
+use crate::stat::{self, Stat};
+
+/// Raised whenever the same file would be read or mapped differently.
+const READER_VERSION: &str = concat!("sqlite ", env!("CARGO_PKG_VERSION"), " layout 1");
+
+/// Both copies of the WAL index header. What follows are marks that readers make.
+const SHM_HEADER: u64 = 96;
+
+/// File identity, size, times, change counter, page count, and the same of WAL
+/// and journal; the WAL's salts and the number of its last frame.
+pub(super) fn take(file: &SourceFile) -> Result<Fingerprint> {
+    let now = SystemTime::now();
+    let failed = |cause: io::Error| stat::io_error(&file.name, cause);
+    let (opened, main) = stat::open(&file.path, &file.name)?;
+    drop(opened);
+    let mut bytes = READER_VERSION.as_bytes().to_vec();
+    bytes.extend(file.scope.as_bytes());
+    bytes.extend(main.bytes());
+    bytes.extend(start(&file.path, 100).map_err(failed)?);
+    let mut settled = main.settled(now);
+    if let Some(header) = wal_header(&file.path).map_err(failed)? {
+        bytes.extend(header);
+        bytes.extend(start(&beside(&file.path, "-shm"), SHM_HEADER).unwrap_or_default());
+    }
+    for suffix in ["-wal", "-journal"] {
+        if let Ok(side) = Stat::at(&beside(&file.path, suffix)) {
+            bytes.extend(side.bytes());
+            settled &= side.settled(now);
+        }
+    }
+    Ok(Fingerprint { bytes, settled })
+}
