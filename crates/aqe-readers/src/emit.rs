@@ -2,9 +2,12 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::thread;
 
-use aqe_sync_core::{Batch, BatchLimits, BatchStream, Error, Record, Reject, Result, SourceName, StreamName};
+use aqe_sync_core::{
+    Batch, BatchLimits, BatchStream, Error, PackedRecords, Record, Reject, Result, Schema, SourceName, StreamName,
+};
 use futures::channel::mpsc;
 use futures::executor::block_on;
 use futures::{SinkExt as _, StreamExt as _};
@@ -32,6 +35,7 @@ pub(crate) struct Emitter {
     limits: BatchLimits,
     stream: StreamName,
     records: Vec<Record>,
+    packed: Option<PackedRecords>,
     rejects: Vec<Reject>,
     bytes: usize,
 }
@@ -47,6 +51,20 @@ impl Emitter {
         self.bytes += record.size();
         self.records.push(record);
         if self.records.len() >= self.limits.rows.max(1) || self.bytes >= self.limits.bytes {
+            return self.send(false);
+        }
+        Ok(())
+    }
+
+    /// Takes a record whose values `fill` pushes, one per field of the schema.
+    pub(crate) fn pack<F>(&mut self, schema: &Arc<Schema>, fill: F) -> Result<(), Stop>
+    where
+        F: FnOnce(&mut PackedRecords) -> Result<(), Stop>,
+    {
+        let packed = self.packed.get_or_insert_with(|| PackedRecords::new(Arc::clone(schema)));
+        fill(packed)?;
+        packed.end_record();
+        if packed.len() >= self.limits.rows.max(1) || packed.size() >= self.limits.bytes {
             return self.send(false);
         }
         Ok(())
@@ -68,6 +86,7 @@ impl Emitter {
         let batch = Batch {
             stream: self.stream.clone(),
             records: std::mem::take(&mut self.records),
+            packed: self.packed.take(),
             rejects: std::mem::take(&mut self.rejects),
             last,
         };
@@ -90,6 +109,7 @@ where
         limits,
         stream: StreamName::new(""),
         records: Vec::new(),
+        packed: None,
         rejects: Vec::new(),
         bytes: 0,
     };

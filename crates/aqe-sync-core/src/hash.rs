@@ -105,7 +105,11 @@ pub fn key_hash(values: &[Value]) -> KeyHash {
     for value in values {
         encode(value, &mut bytes);
     }
-    KeyHash(xxh3_128(&bytes))
+    key_hash_of_encoded(&bytes)
+}
+
+pub(crate) fn key_hash_of_encoded(bytes: &[u8]) -> KeyHash {
+    KeyHash(xxh3_128(bytes))
 }
 
 /// Hashes records as read; holds the buffer and the seed of one stream.
@@ -135,11 +139,16 @@ impl LocalHasher {
             put_bytes(&mut self.buffer, name.as_bytes());
             encode_raw(value, &mut self.buffer);
         }
-        LocalHash(xxh3_64_with_seed(&self.buffer, self.seed).max(1))
+        self.hash_encoded(&self.buffer)
+    }
+
+    /// Hashes a record without extra fields that is encoded already.
+    pub(crate) fn hash_encoded(&self, encoded: &[u8]) -> LocalHash {
+        LocalHash(xxh3_64_with_seed(encoded, self.seed).max(1))
     }
 }
 
-fn encode_raw(value: &Value, out: &mut Vec<u8>) {
+pub(crate) fn encode_raw(value: &Value, out: &mut Vec<u8>) {
     match value {
         Value::Json(json) => put(out, b'J', json.as_str().as_bytes()),
         other => encode(other, out),

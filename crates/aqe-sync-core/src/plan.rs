@@ -95,6 +95,19 @@ impl Diff {
         }
     }
 
+    /// Whether the source holds the very same as last time; then marks the key as
+    /// read. `false` leaves everything to [`Self::look`].
+    pub fn same(&mut self, key: KeyHash, local: LocalHash) -> bool {
+        let Some(position) = self.position(key) else { return false };
+        let entry = &self.entries[position];
+        if self.seen[position] || entry.local != Some(local) || entry.content.is_none() {
+            return false;
+        }
+        self.seen[position] = true;
+        self.missing -= 1;
+        true
+    }
+
     /// What the ledger knew of a key's content, whether it was read or not.
     pub fn content(&self, key: KeyHash) -> Option<ContentHash> {
         self.position(key).and_then(|position| self.entries[position].content)

@@ -7,6 +7,7 @@ use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream};
 
+use crate::packed::PackedRecords;
 use crate::record::{Record, Reject};
 use crate::schema::Deletes;
 use crate::{Result, SourceName, StreamName, TableSpec};
@@ -68,6 +69,8 @@ pub struct Batch {
     pub stream: StreamName,
     /// Its records.
     pub records: Vec<Record>,
+    /// More of its records, packed; they come after `records`.
+    pub packed: Option<PackedRecords>,
     /// What the source itself could not make sense of.
     pub rejects: Vec<Reject>,
     /// Whether the stream ends here. A stream that stops without this mark was
@@ -189,7 +192,7 @@ where
                 chunk.push(record);
             }
             done = pending.peek().is_none();
-            Some(Ok(Batch { stream: stream.name.clone(), records: chunk, rejects: Vec::new(), last: done }))
+            Some(Ok(Batch { stream: stream.name.clone(), records: chunk, packed: None, rejects: Vec::new(), last: done }))
         })
     });
     stream::iter(all).boxed()

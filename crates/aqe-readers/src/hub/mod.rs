@@ -121,7 +121,8 @@ impl EmbeddedHub {
         // Safe with NORMAL: a commit lost to a power cut shows as a sequence
         // that the ledger is ahead of, and is sent again.
         connection
-            .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA temp_store = MEMORY;")
+            .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA temp_store = MEMORY; \
+                 PRAGMA cache_size = -32768;")
             .map_err(failed)?;
         let identity = connection
             .query_row("SELECT value FROM hub_info WHERE key = 'hub_id'", [], |row| row.get(0))

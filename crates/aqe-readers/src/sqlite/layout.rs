@@ -28,7 +28,7 @@ pub(super) struct Plan {
 pub(super) enum Computed {
     Constant(Value),
     PerFile { local: usize, content: Vec<usize> },
-    ActionId { id: usize, name: usize, agent: usize },
+    ActionId { id: usize, name: Option<usize>, agent: Option<usize> },
     Category { key: usize },
     /// The key of a row that nobody has a mapping for.
     ArchiveKey { key: Vec<usize>, counting: bool },
@@ -158,12 +158,9 @@ fn mapped(
 /// 3.x' shape names agents' domains; 2.x' ids are stable by themselves.
 fn action_id(table: &Table, id: usize) -> Computed {
     let position = |name: &str| table.columns.iter().position(|column| column.name == name);
-    match (position("name"), position("agent_type")) {
-        (Some(name), Some(agent)) if table.has("qe_domain") || table.has("estimated_duration_ms") => {
-            Computed::ActionId { id, name, agent }
-        }
-        _ => Computed::ActionId { id, name: usize::MAX, agent: usize::MAX },
-    }
+    let third = table.has("qe_domain") || table.has("estimated_duration_ms");
+    let of_third = |name| position(name).filter(|_| third);
+    Computed::ActionId { id, name: of_third("name"), agent: of_third("agent_type") }
 }
 
 /// A name that is not taken yet.

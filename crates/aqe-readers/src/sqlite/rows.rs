@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use aqe_sync_core::hash::fields_hash;
-use aqe_sync_core::{Json, Record, Schema, Value, aside};
-use rusqlite::Connection;
+use aqe_sync_core::{Json, PackedRecords, Record, Schema, Value, aside};
+use rusqlite::{Connection, Row};
 use rusqlite::types::ValueRef;
 
 use super::layout::{Computed, Plan};
@@ -15,20 +15,25 @@ use crate::emit::{Emitter, Stop};
 
 /// Reads one stream to its end.
 pub(super) fn read(connection: &Connection, file: &SourceFile, plan: &Plan, emitter: &mut Emitter) -> Result<(), Stop> {
-    let failed = |error| {
-        Stop::Failed(super::sqlite_error(&file.name, error).context("table", &plan.spec.name))
-    };
+    let failed = |error| Stop::Failed(super::sqlite_error(&file.name, error).context("table", &plan.spec.name));
     let mut statement = connection.prepare(&plan.sql).map_err(failed)?;
     let mut rows = statement.query([]).map_err(failed)?;
-    let mut maker = Maker { file, plan, repeats: HashMap::new(), archive: Schema::new(plan.columns.iter().map(String::as_str)) };
+    let archive = Schema::new(plan.columns.iter().map(String::as_str));
+    let mut maker = Maker { file, plan, repeats: HashMap::new(), archive };
     while let Some(row) = rows.next().map_err(failed)? {
-        let mut columns = Vec::with_capacity(plan.columns.len());
-        for index in 0..plan.columns.len() {
-            columns.push(value(row.get_ref(index).map_err(failed)?));
-        }
-        emitter.record(maker.record(columns))?;
+        emitter.pack(&plan.schema, |packed| maker.pack(row, packed).map_err(failed))?;
     }
     Ok(())
+}
+
+fn push(raw: ValueRef<'_>, packed: &mut PackedRecords) {
+    match raw {
+        ValueRef::Null => packed.push(&Value::Null),
+        ValueRef::Integer(number) => packed.push(&Value::Int(number)),
+        ValueRef::Real(number) => packed.push(&Value::Float(number)),
+        ValueRef::Blob(bytes) => packed.push_bytes(bytes),
+        ValueRef::Text(bytes) => packed.push_text(bytes),
+    }
 }
 
 fn value(raw: ValueRef<'_>) -> Value {
@@ -55,52 +60,60 @@ struct Maker<'a> {
 }
 
 impl Maker<'_> {
-    fn record(&mut self, columns: Vec<Value>) -> Record {
+    fn pack(&mut self, row: &Row<'_>, packed: &mut PackedRecords) -> rusqlite::Result<()> {
         let plan = self.plan;
-        let mut values = Vec::with_capacity(plan.schema.fields().len());
         for computed in &plan.computed {
-            values.push(self.computed(computed, &columns));
+            match computed {
+                Computed::Constant(value) => packed.push(value),
+                made => packed.push(&self.computed(made, row)?),
+            }
         }
         if plan.exposed {
-            values.extend(columns);
+            for index in 0..plan.columns.len() {
+                push(row.get_ref(index)?, packed);
+            }
         }
-        Record::new(Arc::clone(&plan.schema), values)
+        Ok(())
     }
 
-    fn computed(&mut self, computed: &Computed, columns: &[Value]) -> Value {
-        match computed {
+    fn computed(&mut self, computed: &Computed, row: &Row<'_>) -> rusqlite::Result<Value> {
+        Ok(match computed {
             Computed::Constant(value) => value.clone(),
             Computed::PerFile { local, content } => {
-                let digest = self.digest(columns, content.iter().copied());
-                Value::Text(format!("{}@{}~{digest:016x}", plain(&columns[*local]), self.file.name))
+                let digest = self.digest(row, content.iter().copied())?;
+                Value::Text(format!("{}@{}~{digest:016x}", plain(&column(row, *local)?), self.file.name))
             }
-            Computed::ActionId { id, name, agent } => self.action_id(columns, *id, *name, *agent),
-            Computed::Category { key } => match &columns[*key] {
-                Value::Text(key) => Value::from(category(key)),
+            Computed::ActionId { id, name, agent } => self.action_id(row, *id, *name, *agent)?,
+            Computed::Category { key } => match column(row, *key)? {
+                Value::Text(key) => Value::from(category(&key)),
                 _ => Value::Null,
             },
-            Computed::ArchiveKey { key, counting } => self.archive_key(columns, key, *counting),
+            Computed::ArchiveKey { key, counting } => self.archive_key(row, key, *counting)?,
             Computed::ArchiveRecord => {
-                let record = Record::new(Arc::clone(&self.archive), columns.to_vec());
+                let columns = (0..self.plan.columns.len()).map(|index| column(row, index));
+                let record = Record::new(Arc::clone(&self.archive), columns.collect::<rusqlite::Result<_>>()?);
                 Value::Json(Json::from_text(aside::record_to_json(&record)))
             }
-        }
+        })
     }
 
-    fn digest(&self, columns: &[Value], positions: impl Iterator<Item = usize>) -> u64 {
-        fields_hash(positions.map(|position| (self.plan.columns[position].as_str(), &columns[position])))
+    fn digest(&self, row: &Row<'_>, positions: impl Iterator<Item = usize>) -> rusqlite::Result<u64> {
+        let named = positions.map(|position| Ok((self.plan.columns[position].as_str(), column(row, position)?)));
+        let named = named.collect::<rusqlite::Result<Vec<_>>>()?;
+        Ok(fields_hash(named.iter().map(|(name, value)| (*name, value))))
     }
 
     /// Ids such as `action-1795356423402-064b2ade` are made up anew for every
     /// database; name and agent type say which action it is.
-    fn action_id(&mut self, columns: &[Value], id: usize, name: usize, agent: usize) -> Value {
-        let natural = match (&columns[id], columns.get(name), columns.get(agent)) {
-            (Value::Text(id), Some(Value::Text(name)), Some(Value::Text(agent))) if made_up(id) => {
-                format!("{name}|{agent}")
+    fn action_id(&mut self, row: &Row<'_>, id: usize, name: Option<usize>, agent: Option<usize>) -> rusqlite::Result<Value> {
+        let id = column(row, id)?;
+        let (Some(name), Some(agent)) = (name, agent) else { return Ok(id) };
+        match (&id, column(row, name)?, column(row, agent)?) {
+            (Value::Text(text), Value::Text(name), Value::Text(agent)) if made_up(text) => {
+                Ok(Value::Text(self.told_apart(format!("{name}|{agent}"))))
             }
-            (other, _, _) => return other.clone(),
-        };
-        Value::Text(self.told_apart(natural))
+            _ => Ok(id),
+        }
     }
 
     /// The n-th of several equal ones gets its number.
@@ -112,24 +125,27 @@ impl Maker<'_> {
 
     /// Keys of tables that nobody has a mapping for: the primary key; where it
     /// only counts rows, with a digest of the row; where there is none, the digest.
-    fn archive_key(&mut self, columns: &[Value], key: &[usize], counting: bool) -> Value {
-        match key {
-            [only] if counting => {
-                let digest = self.digest(columns, 0..columns.len());
-                Value::Text(format!("{}~{digest:016x}", plain(&columns[*only])))
-            }
-            [only] if !columns[*only].is_null() => columns[*only].clone(),
+    fn archive_key(&mut self, row: &Row<'_>, key: &[usize], counting: bool) -> rusqlite::Result<Value> {
+        let parts = key.iter().map(|index| column(row, *index)).collect::<rusqlite::Result<Vec<_>>>()?;
+        let digest = |this: &Self| this.digest(row, 0..this.plan.columns.len());
+        Ok(match parts.as_slice() {
+            [only] if counting => Value::Text(format!("{}~{:016x}", plain(only), digest(self)?)),
+            [only] if !only.is_null() => only.clone(),
             // SQLite lets a primary key be null.
             [] | [_] => {
-                let digest = format!("~{:016x}", self.digest(columns, 0..columns.len()));
+                let digest = format!("~{:016x}", digest(self)?);
                 Value::Text(self.told_apart(digest))
             }
             several => {
-                let parts: Vec<String> = several.iter().map(|part| aside::to_json(&columns[*part])).collect();
+                let parts: Vec<String> = several.iter().map(aside::to_json).collect();
                 Value::Text(format!("[{}]", parts.join(",")))
             }
-        }
+        })
     }
+}
+
+fn column(row: &Row<'_>, index: usize) -> rusqlite::Result<Value> {
+    row.get_ref(index).map(value)
 }
 
 /// `action-`, milliseconds, `-`, hexadecimal digits.

@@ -10,6 +10,7 @@ use super::{Run, Sink, millis};
 use crate::coerce::Coercer;
 use crate::hash::{KeyHash, LocalHash, LocalHasher};
 use crate::ledger::{LedgerEntry, LedgerStream};
+use crate::packed::{PackedHasher, PackedRecords};
 use crate::meet::{Contested, Effect, Ranking, Settled, settle};
 use crate::plan::{Diff, Known, check_mass_delete};
 use crate::record::{Change, DeadLetter, Key, Operation, Record};
@@ -51,6 +52,7 @@ pub(super) struct StreamRun {
     pub(super) report: StreamReport,
     baseline: Baseline,
     converter: Option<(Coercer, LocalHasher)>,
+    packed: Option<PackedHasher>,
     outbox: Outbox,
     /// Whether a record came whose key cannot be told: it may be any of the
     /// missing ones.
@@ -76,6 +78,7 @@ impl StreamRun {
             report,
             baseline: Baseline { diff: Diff::new(Vec::new()), bases: HashMap::new() },
             converter: None,
+            packed: None,
             outbox: Outbox::default(),
             nameless: false,
             overlaps: BTreeMap::new(),
@@ -151,14 +154,47 @@ impl StreamRun {
         }
         for record in batch.records {
             self.transformed(run, record);
-            let limits = run.options.limits;
-            if self.outbox.changes.len() >= limits.rows.max(1) || self.outbox.bytes >= limits.bytes {
-                self.flush(run).await;
-                if self.failed() {
+            if !self.flush_if_full(run).await {
+                return;
+            }
+        }
+        let Some(packed) = batch.packed else { return };
+        for position in 0..packed.len() {
+            if !self.packed_unchanged(run, &packed, position) {
+                self.transformed(run, packed.record(position));
+                if !self.flush_if_full(run).await {
                     return;
                 }
             }
         }
+    }
+
+    /// `false` when the stream cannot go on.
+    async fn flush_if_full<S: Sink>(&mut self, run: &mut Run<'_, S>) -> bool {
+        let limits = run.options.limits;
+        if self.outbox.changes.len() >= limits.rows.max(1) || self.outbox.bytes >= limits.bytes {
+            self.flush(run).await;
+        }
+        !self.failed()
+    }
+
+    /// Counts a packed record that is as it was, without unpacking it.
+    fn packed_unchanged<S: Sink>(&mut self, run: &Run<'_, S>, packed: &PackedRecords, position: usize) -> bool {
+        if !run.options.transforms.is_empty() {
+            return false;
+        }
+        let schema = packed.schema();
+        let hasher = match &mut self.packed {
+            Some(hasher) if hasher.fits(schema) => hasher,
+            other => other.insert(PackedHasher::new(&self.spec.table, Arc::clone(schema))),
+        };
+        let Some((key, local)) = hasher.hashes(packed, position) else { return false };
+        let same = self.baseline.diff.same(key, local);
+        if same {
+            self.report.counters.read += 1;
+            self.report.counters.unchanged += 1;
+        }
+        same
     }
 
     fn transformed<S: Sink>(&mut self, run: &Run<'_, S>, record: Record) {
