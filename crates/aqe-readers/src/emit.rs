@@ -77,6 +77,12 @@ impl Emitter {
         if self.bytes >= self.limits.bytes { self.send(false) } else { Ok(()) }
     }
 
+    /// Hands on what is waiting: later rejects come after all earlier records,
+    /// while within one batch the engine takes rejects first.
+    pub(crate) fn flush(&mut self) -> Result<(), Stop> {
+        self.send(false)
+    }
+
     /// Says that the stream was read to its end.
     pub(crate) fn end(&mut self) -> Result<(), Stop> {
         self.send(true)

@@ -16,6 +16,7 @@ mod hub;
 mod json;
 mod ledger;
 mod redb;
+mod snapshot;
 mod sqlite;
 mod stat;
 mod worker;
