@@ -197,7 +197,6 @@ pub struct TableBuilder {
     problem: Option<String>,
 }
 
-
 impl TableBuilder {
     /// Adds a key column; all of them come before other columns.
     #[must_use]

@@ -192,7 +192,13 @@ where
                 chunk.push(record);
             }
             done = pending.peek().is_none();
-            Some(Ok(Batch { stream: stream.name.clone(), records: chunk, packed: None, rejects: Vec::new(), last: done }))
+            Some(Ok(Batch {
+                stream: stream.name.clone(),
+                records: chunk,
+                packed: None,
+                rejects: Vec::new(),
+                last: done,
+            }))
         })
     });
     stream::iter(all).boxed()

@@ -117,7 +117,10 @@ impl<S: Sink> Run<'_, S> {
                     self.close(run, outcome, Some(&error));
                 }
                 let Some(position) = waiting.iter().position(|spec| spec.name == batch.stream) else {
-                    break Some(Error::internal(format!("a batch of stream {}, which was not asked for", batch.stream)));
+                    break Some(Error::internal(format!(
+                        "a batch of stream {}, which was not asked for",
+                        batch.stream
+                    )));
                 };
                 let spec = waiting.remove(position);
                 let id = self.stream_id(source, &spec);

@@ -10,8 +10,8 @@ use super::{Run, Sink, millis};
 use crate::coerce::Coercer;
 use crate::hash::{KeyHash, LocalHash, LocalHasher};
 use crate::ledger::{LedgerEntry, LedgerStream};
-use crate::packed::{PackedHasher, PackedRecords};
 use crate::meet::{Contested, Effect, Ranking, Settled, settle};
+use crate::packed::{PackedHasher, PackedRecords};
 use crate::plan::{Diff, Known, check_mass_delete};
 use crate::record::{Change, DeadLetter, Key, Operation, Record};
 use crate::report::{Mode, StreamReport, describe};
@@ -448,8 +448,11 @@ impl StreamRun {
         let priority_of = |contributor: &Contributor| run.priority_of(contributor);
         let ranking = Ranking { writer: writer.clone(), priority_of: &priority_of };
         let policy = run.policy(&self.spec.table);
-        let position: HashMap<KeyHash, usize> =
-            if contested.is_empty() { HashMap::new() } else { entries.iter().map(|entry| entry.key).zip(0..).collect() };
+        let position: HashMap<KeyHash, usize> = if contested.is_empty() {
+            HashMap::new()
+        } else {
+            entries.iter().map(|entry| entry.key).zip(0..).collect()
+        };
         let mut all = Vec::with_capacity(contested.len());
         for contested in contested {
             let met = contested.existing.contributor.clone();
@@ -494,9 +497,10 @@ impl StreamRun {
         }
         self.report.duration_ms = millis(self.begun);
         let (source, stream) = (&self.id.source, &self.id.stream);
-        let notes = self.overlaps.iter().map(|(other, count)| {
-            format!("{count} records of {source} [{stream}] are also in {other}: counted once")
-        });
+        let notes = self
+            .overlaps
+            .iter()
+            .map(|(other, count)| format!("{count} records of {source} [{stream}] are also in {other}: counted once"));
         Closed { notes: notes.collect(), sink_error: self.sink_error, report: self.report }
     }
 }
