@@ -313,10 +313,10 @@ fn to_float(value: &Value) -> Option<f64> {
             let double = *number as f64;
             (exact_int(double) == Some(*number)).then_some(double)
         }
-        Value::Text(text) => text
-            .parse::<f64>()
-            .ok()
-            .filter(|number| number.is_finite() && serde_json::Value::from(*number).to_string() == *text),
+        Value::Text(text) => text.parse::<f64>().ok().filter(|number| {
+            let spelled = serde_json::Value::from(*number).to_string();
+            number.is_finite() && spelled == *text
+        }),
         _ => None,
     }
 }

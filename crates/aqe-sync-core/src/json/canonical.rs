@@ -26,7 +26,9 @@ impl fmt::Display for Unstorable {
         match self {
             Self::DuplicateKey(key) => write!(f, "key {key:?} occurs twice in one object"),
             Self::Nul => f.write_str("a string holds U+0000"),
-            Self::LoneSurrogate(unit) => write!(f, "a string holds the lone surrogate \\u{unit:04x}"),
+            Self::LoneSurrogate(unit) => {
+                write!(f, "a string holds the lone surrogate \\u{unit:04x}")
+            }
             Self::NumberRange => f.write_str("a number is out of range"),
             Self::TooDeep => write!(f, "nested deeper than {MAX_DEPTH} levels"),
         }
