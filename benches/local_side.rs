@@ -4,7 +4,6 @@
 //! to a temporary folder, loads it once, then measures incremental runs: with
 //! one row touched, so that everything is read again, and untouched. Prints
 //! minimum, median and maximum. Findings are in `benches/README.md`.
-#![expect(clippy::print_stdout, reason = "a benchmark reports on standard output")]
 
 mod dataset;
 

@@ -3,7 +3,6 @@
 //! `cargo run --example embed_sync [-- FOLDER]`: finds what agent tools left in
 //! the folder (default: the sample project), and puts it into a hub beside a
 //! ledger, both in a temporary folder here.
-#![expect(clippy::print_stdout, reason = "an example reports on standard output")]
 
 use std::error::Error;
 use std::path::PathBuf;

@@ -33,7 +33,7 @@ CREATE TABLE goap_plans (id TEXT PRIMARY KEY, goal_id TEXT, initial_state TEXT N
   similarity_score REAL, created_at TEXT, executed_at TEXT, completed_at TEXT);
 ";
 
-/// SplitMix64 (<https://prng.di.unimi.it/splitmix64.c>): the same numbers everywhere.
+/// `SplitMix64` (<https://prng.di.unimi.it/splitmix64.c>): the same numbers everywhere.
 struct Random(u64);
 
 impl Random {
@@ -81,7 +81,7 @@ const DOMAINS: [&str; 6] = [
 ///
 /// # Errors
 /// When the file cannot be written.
-pub fn write(path: &Path, rows: u64) -> Result<()> {
+pub(crate) fn write(path: &Path, rows: u64) -> Result<()> {
     let mut connection = Connection::open(path)?;
     connection.execute_batch(SCHEMA)?;
     let transaction = connection.transaction()?;

@@ -6,7 +6,7 @@
 //! - [`EmbeddedHub`], the hub where there is no server, and [`LedgerFile`].
 //!
 //! Reading never changes a file, nor what lies beside it.
-#![deny(missing_docs)]
+#![deny(missing_docs, clippy::print_stdout, clippy::print_stderr)]
 
 mod category;
 mod discover;

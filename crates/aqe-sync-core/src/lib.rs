@@ -17,7 +17,7 @@
 //! | remember | [`ledger`] | what was committed | the next run's "same" |
 //! | account | [`report`] | all of it | [`Report`] |
 
-#![deny(missing_docs)]
+#![deny(missing_docs, clippy::print_stdout, clippy::print_stderr)]
 
 pub mod aside;
 pub mod coerce;

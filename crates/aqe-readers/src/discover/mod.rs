@@ -80,7 +80,7 @@ pub fn discover(root: &Path) -> Result<Discovery> {
     for (path, error) in walked.unreadable {
         let file = SourceFile::new(root, path);
         let what = "a folder that cannot be read".to_owned();
-        discovery.found.push(Found { source: Box::new(Unreadable::new(&file, error)), tool: "unknown", what, file });
+        discovery.found.push(Found { source: Box::new(Unreadable::new(&file, &error)), tool: "unknown", what, file });
     }
     discovery.found.sort_by(|a, b| b.file.priority.cmp(&a.file.priority).then_with(|| a.file.name.cmp(&b.file.name)));
     duplicates::remove(&mut discovery);
@@ -96,7 +96,7 @@ struct Unreadable {
 }
 
 impl Unreadable {
-    fn new(file: &SourceFile, error: std::io::Error) -> Self {
+    fn new(file: &SourceFile, error: &std::io::Error) -> Self {
         Self { name: file.name.clone(), path: file.path.clone(), kind: error.kind() }
     }
 

@@ -32,7 +32,8 @@ pub(super) fn classify(root: &Path, candidate: &Candidate) -> Verdict {
     match path.extension().and_then(|suffix| suffix.to_str()) {
         Some("db") => place.database(),
         Some("json") => place.json(),
-        _ if name.contains(".db.") || name.contains(".json.") || name.ends_with(".rvf") => {
+        Some("rvf") => Verdict::Skip("a derived file: the tool itself can rebuild it".to_owned()),
+        _ if name.contains(".db.") || name.contains(".json.") => {
             Verdict::Skip("a backup or derived file: the tool itself does not read it".to_owned())
         }
         _ => Verdict::Nothing,
@@ -146,9 +147,9 @@ fn is_backup(name: &str) -> bool {
     let stamped =
         stem.strip_prefix("memory-").is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()));
     stamped
-        || stem.ends_with(".bak")
+        || stem.contains(".bak")
         || stem.ends_with("-backup")
-        || stem.ends_with(".backup")
+        || stem.contains(".backup")
         || stem.contains(".corrupt")
 }
 

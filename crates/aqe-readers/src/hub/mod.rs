@@ -70,7 +70,7 @@ impl EmbeddedHub {
     /// When the file is something else, was written by a newer version, or
     /// cannot be written.
     pub fn open(path: &Path) -> Result<Self> {
-        Self::open_named(path, path.display().to_string(), None)
+        Self::open_named(path, &path.display().to_string(), None)
     }
 
     /// Opens a hub if there is one.
@@ -101,10 +101,10 @@ impl EmbeddedHub {
             });
             copied.map_err(|error| hub_error(&name, "copying", error))?;
         }
-        Self::open_named(&copy, name, Some(folder))
+        Self::open_named(&copy, &name, Some(folder))
     }
 
-    fn open_named(path: &Path, name: String, scratch: Option<TempDir>) -> Result<Self> {
+    fn open_named(path: &Path, name: &str, scratch: Option<TempDir>) -> Result<Self> {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).map_err(|cause| {
                 Error::new(ErrorKind::Io, format!("the folder {} cannot be created ({cause})", folder.display()))
@@ -113,11 +113,11 @@ impl EmbeddedHub {
                     .caused_by(cause)
             })?;
         }
-        let failed = |error| hub_error(&name, "opening", error);
+        let failed = |error| hub_error(name, "opening", error);
         let mut connection = Connection::open(path).map_err(failed)?;
         connection.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
         connection.set_prepared_statement_cache_capacity(64);
-        schema::open(&mut connection, &name)?;
+        schema::open(&mut connection, name)?;
         // Safe with NORMAL: a commit lost to a power cut shows as a sequence
         // that the ledger is ahead of, and is sent again.
         connection
@@ -129,7 +129,7 @@ impl EmbeddedHub {
         let identity = connection
             .query_row("SELECT value FROM hub_info WHERE key = 'hub_id'", [], |row| row.get(0))
             .map_err(failed)?;
-        let state = State { connection, transaction: None, name: name.clone() };
+        let state = State { connection, transaction: None, name: name.to_owned() };
         Ok(Self {
             worker: Arc::new(Worker::spawn("embedded hub", state)?),
             turn: Arc::new(Mutex::new(())),

@@ -250,7 +250,7 @@ impl Planner<'_> {
 }
 
 fn unique(names: &mut HashSet<String>, name: &str) -> String {
-    let fresh = (2_u64..).map(|number| format!("{name}#{number}")).find(|name| !names.contains(name));
+    let fresh = (2..u32::MAX).map(|number| format!("{name}#{number}")).find(|name| !names.contains(name));
     let fresh = fresh.unwrap_or_else(|| name.to_owned());
     names.insert(fresh.clone());
     fresh

@@ -120,6 +120,23 @@ impl StreamRun {
         if self.failed() {
             return;
         }
+        for record in batch.records {
+            self.transformed(run, record);
+            if !self.flush_if_full(run).await {
+                return;
+            }
+        }
+        if let Some(packed) = batch.packed {
+            for position in 0..packed.len() {
+                if !self.packed_unchanged(run, &packed, position) {
+                    self.transformed(run, packed.record(position));
+                    if !self.flush_if_full(run).await {
+                        return;
+                    }
+                }
+            }
+        }
+        // Last, so that a record of the same key is not taken for its repetition.
         for reject in batch.rejects {
             self.report.counters.read += 1;
             match &reject.key {
@@ -127,21 +144,6 @@ impl StreamRun {
                 None => self.nameless = true,
             }
             self.dead(reject.letter);
-        }
-        for record in batch.records {
-            self.transformed(run, record);
-            if !self.flush_if_full(run).await {
-                return;
-            }
-        }
-        let Some(packed) = batch.packed else { return };
-        for position in 0..packed.len() {
-            if !self.packed_unchanged(run, &packed, position) {
-                self.transformed(run, packed.record(position));
-                if !self.flush_if_full(run).await {
-                    return;
-                }
-            }
         }
     }
 
@@ -176,15 +178,16 @@ impl StreamRun {
         if run.options.transforms.is_empty() {
             return self.record(run, record);
         }
+        let original = record.clone();
         let mut records = vec![record];
         for transform in &run.options.transforms {
             let mut out = Vec::new();
             for record in records {
-                let kept = record.clone();
                 if let Err(error) = transform.apply(&self.spec, record, &mut out) {
+                    // What the record was read as is kept, not a part of what it became.
                     self.report.counters.read += 1;
                     self.nameless = true;
-                    let letter = self.converter(&kept).0.dead_letter(&kept, describe(&error));
+                    let letter = self.converter(&original).0.dead_letter(&original, describe(&error));
                     self.dead(letter);
                     return;
                 }
