@@ -14,8 +14,8 @@ use std::time::SystemTime;
 use ::redb::{Builder, Database, ReadTransaction, ReadableTable as _, TableDefinition, TableHandle as _};
 use aqe_sync_core::aside::{self, vector_from_bytes};
 use aqe_sync_core::{
-    BatchStream, Deletes, Error, ErrorKind, Fingerprint, Json, ReadRequest, Record, Result, Retry, Schema, Source,
-    SourceName, StreamSpec, Value, tables,
+    BatchStream, Deletes, Error, ErrorKind, Fingerprint, Json, ReadRequest, Record, Result, Schema, Source, SourceName,
+    StreamSpec, Value, tables,
 };
 
 use crate::SourceFile;
@@ -29,6 +29,17 @@ const READER_VERSION: u32 = 1;
 
 /// What every redb file begins with.
 const MAGIC: [u8; 9] = [b'r', b'e', b'd', b'b', 0x1a, 0x0a, 0xa9, 0x0d, 0x0a];
+
+/// Where the header's numbers begin, 32 bits each: bytes per page, header pages
+/// per region, data pages per region, full regions
+/// (<https://github.com/cberner/redb/blob/master/docs/design.md>).
+const HEADER_NUMBERS: usize = 12;
+
+/// The header as far as it is looked at.
+const HEADER_BYTES: usize = HEADER_NUMBERS + 16;
+
+/// redb makes regions of 4 GiB.
+const LARGEST_REGION: u64 = 4 << 30;
 
 /// redb would otherwise keep up to 1 GiB of pages.
 const CACHE_BYTES: usize = 8 << 20;
@@ -86,7 +97,7 @@ impl std::fmt::Debug for Taken {
 
 impl Taken {
     fn of(file: &SourceFile) -> Result<Self> {
-        let (copy, _) = stable_copy(&file.path, &file.name, tempfile::tempfile, check_magic)?;
+        let (copy, _) = stable_copy(&file.path, &file.name, tempfile::tempfile, check_header)?;
         guarded(file, || {
             let (database, sound) = open(copy)?;
             let (tables, mut notes) = list(&database.begin_read().map_err(damaged)?, file)?;
@@ -136,17 +147,26 @@ fn damaged(cause: impl std::fmt::Display) -> Error {
     caught(ErrorKind::Malformed, format!("not a whole redb file ({cause})"))
 }
 
-fn check_magic(copy: &mut File) -> Result<()> {
-    let mut start = [0; MAGIC.len()];
-    match copy.read_exact(&mut start) {
-        Ok(()) if start == MAGIC => Ok(()),
-        Ok(()) | Err(_) => Err(Error::new(ErrorKind::Malformed, "not a redb file: it begins with other bytes")
-            .advice(
-                "the file may have been caught half-written, or belongs to another tool; \
-                 what was synced before stays in the hub, the next sync tries again",
-            )
-            .retry(Retry::Later)),
+/// Sees that the header is redb's, and does not claim more than the file can
+/// hold: redb would make room for whatever it claims.
+fn check_header(copy: &mut File) -> Result<()> {
+    let size = copy.metadata().map_err(damaged)?.len();
+    let mut header = [0; HEADER_BYTES];
+    let read = copy.read_exact(&mut header);
+    if !header.starts_with(&MAGIC) {
+        return Err(caught(ErrorKind::Malformed, "not a redb file: it begins with other bytes"));
     }
+    read.map_err(damaged)?;
+    let (_, numbers) = header.split_at(HEADER_NUMBERS);
+    let (numbers, _) = numbers.as_chunks::<4>();
+    let number = |position: usize| u64::from(u32::from_le_bytes(numbers[position]));
+    let (page, region_header, region_data, full_regions) = (number(0), number(1), number(2), number(3));
+    let region = page.saturating_mul(region_header.saturating_add(region_data));
+    let sound = page.is_power_of_two()
+        && page.saturating_mul(region_header) <= size
+        && page.saturating_mul(region_data) <= LARGEST_REGION
+        && region.saturating_mul(full_regions) <= size;
+    if sound { Ok(()) } else { Err(damaged("its header claims more than it holds")) }
 }
 
 /// Opens the copy, which repairs it, and compares all its checksums; says
