@@ -5,8 +5,9 @@
 //! length (one byte below 251, else `fb` u16, `fc` u32, `fd` u64), then float32,
 //! all little-endian.
 
+mod header;
+
 use std::fs::File;
-use std::io::Read as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
@@ -18,6 +19,7 @@ use aqe_sync_core::{
     StreamSpec, Value, tables,
 };
 
+use self::header::check_header;
 use crate::SourceFile;
 use crate::emit::{self, Emitter, Stop, panic_text};
 use crate::json::lock;
@@ -26,20 +28,6 @@ use crate::stat::{Stat, io_error};
 
 /// See [`crate::json`]: another number makes every file be read again.
 const READER_VERSION: u32 = 1;
-
-/// What every redb file begins with.
-const MAGIC: [u8; 9] = [b'r', b'e', b'd', b'b', 0x1a, 0x0a, 0xa9, 0x0d, 0x0a];
-
-/// Where the header's numbers begin, 32 bits each: bytes per page, header pages
-/// per region, data pages per region, full regions
-/// (<https://github.com/cberner/redb/blob/master/docs/design.md>).
-const HEADER_NUMBERS: usize = 12;
-
-/// The header as far as it is looked at.
-const HEADER_BYTES: usize = HEADER_NUMBERS + 16;
-
-/// redb makes regions of 4 GiB.
-const LARGEST_REGION: u64 = 4 << 30;
 
 /// redb would otherwise keep up to 1 GiB of pages.
 const CACHE_BYTES: usize = 8 << 20;
@@ -82,10 +70,13 @@ enum Kind {
     Text,
 }
 
+/// The tables that can be read, by name.
+type Tables = Vec<(String, Kind)>;
+
 /// An open copy with what it holds.
 struct Taken {
     database: Database,
-    tables: Vec<(String, Kind)>,
+    tables: Tables,
     notes: Vec<String>,
 }
 
@@ -147,28 +138,6 @@ fn damaged(cause: impl std::fmt::Display) -> Error {
     caught(ErrorKind::Malformed, format!("not a whole redb file ({cause})"))
 }
 
-/// Sees that the header is redb's, and does not claim more than the file can
-/// hold: redb would make room for whatever it claims.
-fn check_header(copy: &mut File) -> Result<()> {
-    let size = copy.metadata().map_err(damaged)?.len();
-    let mut header = [0; HEADER_BYTES];
-    let read = copy.read_exact(&mut header);
-    if !header.starts_with(&MAGIC) {
-        return Err(caught(ErrorKind::Malformed, "not a redb file: it begins with other bytes"));
-    }
-    read.map_err(damaged)?;
-    let (_, numbers) = header.split_at(HEADER_NUMBERS);
-    let (numbers, _) = numbers.as_chunks::<4>();
-    let number = |position: usize| u64::from(u32::from_le_bytes(numbers[position]));
-    let (page, region_header, region_data, full_regions) = (number(0), number(1), number(2), number(3));
-    let region = page.saturating_mul(region_header.saturating_add(region_data));
-    let sound = page.is_power_of_two()
-        && page.saturating_mul(region_header) <= size
-        && page.saturating_mul(region_data) <= LARGEST_REGION
-        && region.saturating_mul(full_regions) <= size;
-    if sound { Ok(()) } else { Err(damaged("its header claims more than it holds")) }
-}
-
 /// Opens the copy, which repairs it, and compares all its checksums; says
 /// whether they were right.
 fn open(copy: File) -> Result<(Database, bool)> {
@@ -178,7 +147,7 @@ fn open(copy: File) -> Result<(Database, bool)> {
 }
 
 /// The tables that can be read, and a note on those that cannot.
-fn list(reading: &ReadTransaction, file: &SourceFile) -> Result<(Vec<(String, Kind)>, Vec<String>)> {
+fn list(reading: &ReadTransaction, file: &SourceFile) -> Result<(Tables, Vec<String>)> {
     let (mut tables, mut unknown) = (Vec::new(), Vec::new());
     for handle in reading.list_tables().map_err(damaged)? {
         let name = handle.name().to_owned();

@@ -48,14 +48,11 @@ impl Archive {
     }
 
     fn element_key(&mut self, entry: &Entry) -> String {
-        let text = entry.raw.get();
-        match own_id(entry).filter(|id| self.ids.count(digest(&[id])) == 1) {
-            Some(id) => id,
-            None => {
-                let content = digest(&[text]);
-                content_id(content, self.same.next(content))
-            }
+        if let Some(id) = own_id(entry).filter(|id| self.ids.count(digest(&[id])) == 1) {
+            return id;
         }
+        let content = digest(&[entry.raw.get()]);
+        content_id(content, self.same.next(content))
     }
 }
 
