@@ -224,6 +224,14 @@ fn a_part_with_the_name_of_another_stream_has_a_name_of_its_own() {
 }
 
 #[test]
+fn of_a_repeated_member_the_last_counts_and_the_other_is_kept() {
+    let streams = of(r#"{"entries":{"a":{"value":1,"value":2}}}"#, JsonLayout::Store);
+    let entries = &streams["entries"];
+    assert_eq!(entries.texts("value"), ["2"]);
+    assert_eq!(entries.rows[0].extra.as_ref().map(Json::as_str), Some(r#"{"value":1}"#));
+}
+
+#[test]
 fn a_q_value_under_another_key_keeps_that_key() {
     let text = r#"{"patterns":{"x":{"state":"s","action":"a","q_value":1,"mood":2},"s|b":{"state":"s","action":"b","q_value":0.5}}}"#;
     let streams = of(text, JsonLayout::Intelligence);
