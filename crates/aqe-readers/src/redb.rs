@@ -5,8 +5,9 @@
 //! length (one byte below 251, else `fb` u16, `fc` u32, `fd` u64), then float32,
 //! all little-endian.
 
+mod header;
+
 use std::fs::File;
-use std::io::Read as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
@@ -14,10 +15,11 @@ use std::time::SystemTime;
 use ::redb::{Builder, Database, ReadTransaction, ReadableTable as _, TableDefinition, TableHandle as _};
 use aqe_sync_core::aside::{self, vector_from_bytes};
 use aqe_sync_core::{
-    BatchStream, Deletes, Error, ErrorKind, Fingerprint, Json, ReadRequest, Record, Result, Retry, Schema, Source,
-    SourceName, StreamSpec, Value, tables,
+    BatchStream, Deletes, Error, ErrorKind, Fingerprint, Json, ReadRequest, Record, Result, Schema, Source, SourceName,
+    StreamSpec, Value, tables,
 };
 
+use self::header::check_header;
 use crate::SourceFile;
 use crate::emit::{self, Emitter, Stop, panic_text};
 use crate::json::lock;
@@ -26,9 +28,6 @@ use crate::stat::{Stat, io_error};
 
 /// See [`crate::json`]: another number makes every file be read again.
 const READER_VERSION: u32 = 1;
-
-/// What every redb file begins with.
-const MAGIC: [u8; 9] = [b'r', b'e', b'd', b'b', 0x1a, 0x0a, 0xa9, 0x0d, 0x0a];
 
 /// redb would otherwise keep up to 1 GiB of pages.
 const CACHE_BYTES: usize = 8 << 20;
@@ -71,10 +70,13 @@ enum Kind {
     Text,
 }
 
+/// The tables that can be read, by name.
+type Tables = Vec<(String, Kind)>;
+
 /// An open copy with what it holds.
 struct Taken {
     database: Database,
-    tables: Vec<(String, Kind)>,
+    tables: Tables,
     notes: Vec<String>,
 }
 
@@ -86,7 +88,7 @@ impl std::fmt::Debug for Taken {
 
 impl Taken {
     fn of(file: &SourceFile) -> Result<Self> {
-        let (copy, _) = stable_copy(&file.path, &file.name, tempfile::tempfile, check_magic)?;
+        let (copy, _) = stable_copy(&file.path, &file.name, tempfile::tempfile, check_header)?;
         guarded(file, || {
             let (database, sound) = open(copy)?;
             let (tables, mut notes) = list(&database.begin_read().map_err(damaged)?, file)?;
@@ -136,19 +138,6 @@ fn damaged(cause: impl std::fmt::Display) -> Error {
     caught(ErrorKind::Malformed, format!("not a whole redb file ({cause})"))
 }
 
-fn check_magic(copy: &mut File) -> Result<()> {
-    let mut start = [0; MAGIC.len()];
-    match copy.read_exact(&mut start) {
-        Ok(()) if start == MAGIC => Ok(()),
-        Ok(()) | Err(_) => Err(Error::new(ErrorKind::Malformed, "not a redb file: it begins with other bytes")
-            .advice(
-                "the file may have been caught half-written, or belongs to another tool; \
-                 what was synced before stays in the hub, the next sync tries again",
-            )
-            .retry(Retry::Later)),
-    }
-}
-
 /// Opens the copy, which repairs it, and compares all its checksums; says
 /// whether they were right.
 fn open(copy: File) -> Result<(Database, bool)> {
@@ -158,7 +147,7 @@ fn open(copy: File) -> Result<(Database, bool)> {
 }
 
 /// The tables that can be read, and a note on those that cannot.
-fn list(reading: &ReadTransaction, file: &SourceFile) -> Result<(Vec<(String, Kind)>, Vec<String>)> {
+fn list(reading: &ReadTransaction, file: &SourceFile) -> Result<(Tables, Vec<String>)> {
     let (mut tables, mut unknown) = (Vec::new(), Vec::new());
     for handle in reading.list_tables().map_err(damaged)? {
         let name = handle.name().to_owned();

@@ -245,6 +245,35 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_changes_during_the_copy_is_copied_again() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("a.json");
+        std::fs::write(&path, "[1]").expect("written");
+        let long_ago = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+        let file = File::options().write(true).open(&path).expect("there");
+        file.set_modified(long_ago).expect("settable");
+        let attempts = std::cell::Cell::new(0);
+        let change = || {
+            attempts.set(attempts.get() + 1);
+            if attempts.get() < 3 {
+                std::fs::write(&path, "[2]")?;
+            }
+            Ok(SpooledTempFile::new(IN_MEMORY))
+        };
+        let (mut copy, size) = stable_copy(&path, &"a.json".into(), change, check_json).expect("it holds still");
+        let mut text = String::new();
+        copy.rewind().and_then(|()| copy.read_to_string(&mut text)).expect("readable");
+        assert_eq!((text.as_str(), size, attempts.get()), ("[2]", 3, 3));
+
+        let restless = || {
+            std::fs::write(&path, "[3,4]").and_then(|()| std::fs::write(&path, "[5]"))?;
+            Ok(SpooledTempFile::new(IN_MEMORY))
+        };
+        let error = stable_copy(&path, &"a.json".into(), restless, check_json).expect_err("it never holds still");
+        assert_eq!((error.kind(), error.can_retry()), (ErrorKind::Changed, Retry::Later));
+    }
+
+    #[test]
     fn a_section_holds_exactly_its_bytes() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("a.json");

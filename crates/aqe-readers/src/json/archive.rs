@@ -48,11 +48,10 @@ impl Archive {
     }
 
     fn element_key(&mut self, entry: &Entry) -> String {
-        let text = entry.raw.get();
         if let Some(id) = own_id(entry).filter(|id| self.ids.count(digest(&[id])) == 1) {
             return id;
         }
-        let content = digest(&[text]);
+        let content = digest(&[entry.raw.get()]);
         content_id(content, self.same.next(content))
     }
 }

@@ -56,10 +56,9 @@ pub(super) fn emit(
         if replaced.contains(&ordinal) || !mapping.wants(&entry) {
             return Ok(());
         }
-        let key = mapping.key(&entry);
         match mapping.record(entry) {
             Ok(record) => emitter.record(record),
-            Err(unmapped) => emitter.reject(reject(key, &unmapped.entry, unmapped.reason)),
+            Err(Unmapped { reason, entry }) => emitter.reject(reject(mapping.key(&entry), &entry, reason)),
         }
     })?;
     if replaced.is_empty() {

@@ -51,53 +51,107 @@ enum Member {
     Within(Part),
 }
 
+/// The scan through a document's bytes.
+struct Scan {
+    found: Outline,
+    member: Member,
+    depth: u64,
+    begun: bool,
+    in_string: bool,
+    escaped: bool,
+}
+
 /// Reads the outline of a valid document.
-pub(super) fn outline(reader: impl BufRead) -> io::Result<Outline> {
-    let mut found = Outline { kind: Kind::Scalar, parts: Vec::new() };
-    let mut member = Member::Key(Vec::new());
-    let (mut depth, mut in_string, mut escaped, mut begun) = (0_u64, false, false, false);
-    for (offset, byte) in (0_u64..).zip(reader.bytes()) {
-        let byte = byte?;
-        if !begun {
-            if byte.is_ascii_whitespace() {
+pub(super) fn outline(mut reader: impl BufRead) -> io::Result<Outline> {
+    let mut scan = Scan {
+        found: Outline { kind: Kind::Scalar, parts: Vec::new() },
+        member: Member::Key(Vec::new()),
+        depth: 0,
+        begun: false,
+        in_string: false,
+        escaped: false,
+    };
+    let mut offset = 0;
+    loop {
+        let chunk = reader.fill_buf()?;
+        let length = chunk.len();
+        if length == 0 || !scan.chunk(chunk, offset)? {
+            return Ok(scan.found);
+        }
+        offset += length as u64;
+        reader.consume(length);
+    }
+}
+
+impl Scan {
+    /// Scans on; `false` when nothing more needs to be known.
+    fn chunk(&mut self, chunk: &[u8], offset: u64) -> io::Result<bool> {
+        let mut rest = chunk;
+        while !rest.is_empty() {
+            if self.in_string {
+                rest = self.string(rest);
                 continue;
             }
-            begun = true;
-            found.kind = Kind::of(byte);
-            if found.kind != Kind::Object {
-                return Ok(found);
+            let at = offset + (chunk.len() - rest.len()) as u64;
+            if !self.outside(rest[0], at)? {
+                return Ok(false);
+            }
+            rest = &rest[1..];
+        }
+        Ok(true)
+    }
+
+    /// Scans to the end of the string, or of the chunk; gives what comes after.
+    fn string<'a>(&mut self, chunk: &'a [u8]) -> &'a [u8] {
+        let plain = if self.escaped {
+            0
+        } else {
+            chunk.iter().position(|byte| matches!(byte, b'"' | b'\\')).unwrap_or(chunk.len())
+        };
+        let taken = chunk.len().min(plain + 1);
+        if let (1, Member::Key(key)) = (self.depth, &mut self.member) {
+            key.extend_from_slice(&chunk[..taken]);
+        }
+        if let Some(special) = chunk.get(plain) {
+            self.in_string = self.escaped || *special != b'"';
+            self.escaped = !self.escaped && *special == b'\\';
+        }
+        &chunk[taken..]
+    }
+
+    /// Takes a byte that is in no string.
+    fn outside(&mut self, byte: u8, offset: u64) -> io::Result<bool> {
+        if byte.is_ascii_whitespace() {
+            return Ok(true);
+        }
+        if !std::mem::replace(&mut self.begun, true) {
+            self.found.kind = Kind::of(byte);
+            if self.found.kind != Kind::Object {
+                return Ok(false);
             }
         }
-        let top = depth == 1;
-        if in_string {
-            if let (true, Member::Key(key)) = (top, &mut member) {
-                key.push(byte);
-            }
-            in_string = escaped || byte != b'"';
-            escaped = !escaped && byte == b'\\';
-            continue;
-        }
-        member = match member {
-            Member::Before(key) if !byte.is_ascii_whitespace() => {
+        let top = self.depth == 1;
+        self.member = match std::mem::replace(&mut self.member, Member::Key(Vec::new())) {
+            Member::Before(key) => {
                 Member::Within(Part { key, kind: Kind::of(byte), span: Span { start: offset, end: offset } })
             }
             Member::Key(key) if top && byte == b':' => Member::Before(text(key)?),
             Member::Key(_) if top && byte == b'"' => Member::Key(vec![byte]),
             Member::Within(mut part) if top && matches!(byte, b',' | b'}') => {
                 part.span.end = offset;
-                found.parts.push(part);
+                self.found.parts.push(part);
                 Member::Key(Vec::new())
             }
             other => other,
         };
         match byte {
-            b'"' => in_string = true,
-            b'{' | b'[' => depth += 1,
-            b'}' | b']' => depth = depth.saturating_sub(1),
+            b'"' => self.in_string = true,
+            b'{' | b'[' => self.depth += 1,
+            b'}' | b']' => self.depth = self.depth.saturating_sub(1),
             _ => {}
         }
+        Ok(true)
     }
-    Ok(found)
 }
 
 fn text(bytes: Vec<u8>) -> io::Result<Box<str>> {
@@ -112,6 +166,8 @@ mod tests {
     fn each_part_is_found_where_it_lies() {
         let text = r#" {"a":{"x":"}\"]"}, "b\"\u00e9" : [1,{"c":2}] ,"n":-1.5e3,"s":"a,}\\" ,"":null,"a":[]} "#;
         let found = outline(text.as_bytes()).expect("readable");
+        let bytewise = outline(io::BufReader::with_capacity(1, text.as_bytes())).expect("readable");
+        assert_eq!(found, bytewise, "whatever the size of the chunks");
         assert_eq!(found.kind, Kind::Object);
         let parts: Vec<_> = found
             .parts

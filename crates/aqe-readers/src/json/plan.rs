@@ -249,11 +249,16 @@ impl Planner<'_> {
     }
 }
 
+/// Adds `name` to the names, numbered so that it is a new one.
 fn unique(names: &mut HashSet<String>, name: &str) -> String {
-    let fresh = (2..u32::MAX).map(|number| format!("{name}#{number}")).find(|name| !names.contains(name));
-    let fresh = fresh.unwrap_or_else(|| name.to_owned());
-    names.insert(fresh.clone());
-    fresh
+    let mut number = 2_u64;
+    loop {
+        let fresh = format!("{name}#{number}");
+        if names.insert(fresh.clone()) {
+            return fresh;
+        }
+        number += 1;
+    }
 }
 
 fn find(table: &str) -> Arc<TableSpec> {

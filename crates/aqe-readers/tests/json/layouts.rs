@@ -1,7 +1,7 @@
 //! Each layout, over files that the real tools wrote.
 
 use aqe_readers::{JsonLayout, JsonSource};
-use aqe_sync_core::{Deletes, Timestamp, Value};
+use aqe_sync_core::{Deletes, Json, Timestamp, Value};
 
 use crate::reading::{Folder, Stream, Streams, fixture, read, read_fixture};
 
@@ -10,7 +10,7 @@ fn moment(text: &str) -> Value {
 }
 
 fn extra(stream: &Stream, row: usize) -> &str {
-    stream.rows[row].extra.as_ref().map_or("", |json| json.as_str())
+    stream.rows[row].extra.as_ref().map_or("", Json::as_str)
 }
 
 fn names(streams: &Streams) -> Vec<&str> {
@@ -94,7 +94,7 @@ fn an_older_store_holds_text_that_may_be_json() {
     assert_eq!(*memories.value(row, "updated_at"), moment("1759310954428"));
     let row = memories.row("key", "qe-analysis-2025-10-01/fleet/timestamp");
     assert_eq!(memories.text(row, "value"), r#""2025-10-01T09:29:16+00:00""#);
-    assert_eq!(row.extra.as_ref().map(|json| json.as_str()), Some(r#"{"value":{"$aqe":"plain"}}"#));
+    assert_eq!(row.extra.as_ref().map(Json::as_str), Some(r#"{"value":{"$aqe":"plain"}}"#));
 }
 
 #[test]

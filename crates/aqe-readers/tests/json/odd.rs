@@ -1,7 +1,7 @@
 //! Valid JSON that is not as the tools write it: nothing of it is lost.
 
 use aqe_readers::{JsonLayout, JsonSource};
-use aqe_sync_core::{BatchLimits, ReadRequest, Source as _, Value};
+use aqe_sync_core::{BatchLimits, Json, ReadRequest, Source as _, Value};
 use futures::StreamExt as _;
 use futures::executor::block_on;
 
@@ -69,7 +69,7 @@ fn a_repeated_key_is_one_within_its_namespace() {
     let memories = &streams["memories"];
     assert_eq!(memories.texts("value"), [r#""other""#, r#""new""#, r#""elsewhere""#]);
     assert_eq!(memories.rejects.len(), 1);
-    let extra = memories.rows[2].extra.as_ref().map(|json| json.as_str()).unwrap_or_default();
+    let extra = memories.rows[2].extra.as_ref().map(Json::as_str).unwrap_or_default();
     assert!(extra.contains(r#""namespace":"x""#), "a differing namespace is kept: {extra}");
     assert_eq!(streams["(values)"].texts("record_key"), ["count"]);
 }
@@ -145,7 +145,7 @@ fn values_that_jsonb_cannot_keep_go_to_extra_as_they_are_written() {
     for (key, kept) in [("nul", r"a\\u0000b"), ("twice", r#"{\"x\":1,\"x\":2}"#), ("lone", r"\\udc00")] {
         let row = entries.row("key", key);
         assert_eq!(*entries.value(row, "value"), Value::Null);
-        let extra = row.extra.as_ref().map(|json| json.as_str()).unwrap_or_default();
+        let extra = row.extra.as_ref().map(Json::as_str).unwrap_or_default();
         assert!(extra.contains(kept), "{key}: {extra}");
     }
     let big = entries.row("key", "big");
@@ -221,6 +221,14 @@ fn a_part_with_the_name_of_another_stream_has_a_name_of_its_own() {
             ("patterns (other shapes)#2", 1),
         ]
     );
+}
+
+#[test]
+fn of_a_repeated_member_the_last_counts_and_the_other_is_kept() {
+    let streams = of(r#"{"entries":{"a":{"value":1,"value":2}}}"#, JsonLayout::Store);
+    let entries = &streams["entries"];
+    assert_eq!(entries.texts("value"), ["2"]);
+    assert_eq!(entries.rows[0].extra.as_ref().map(Json::as_str), Some(r#"{"value":1}"#));
 }
 
 #[test]

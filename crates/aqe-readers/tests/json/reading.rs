@@ -83,9 +83,9 @@ pub(crate) fn read_only(source: &impl Source, specs: Vec<StreamSpec>, limits: Ba
             for record in batch.records {
                 let coercer = Coercer::new(Arc::clone(&spec.table), Arc::clone(record.schema()));
                 match coercer.row(record) {
-                    Ok(coerced) => {
-                        stream.set_aside.extend(coerced.set_aside.iter().map(ToString::to_string));
-                        stream.rows.push(coerced.row);
+                    Ok(stored) => {
+                        stream.set_aside.extend(stored.set_aside.iter().map(ToString::to_string));
+                        stream.rows.push(stored.row);
                     }
                     Err(letter) => stream.dead.push(letter),
                 }
