@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
+use crate::hash::{same, same_json};
 use crate::record::{Key, Row};
 use crate::schema::Role;
 use crate::{ContentHash, Contributor, Error, ErrorKind, Result, TableSpec, Value};
@@ -257,8 +258,22 @@ fn average((one, other): (&Value, &Value), one_weight: f64, other_weight: f64) -
 /// The mean of two averages, weighed by how many events each stands for; it
 /// lies between them. Weights are not negative and not both zero.
 pub fn weighted_mean(one: f64, one_weight: f64, other: f64, other_weight: f64) -> f64 {
-    let mean = (one * one_weight + other * other_weight) / (one_weight + other_weight);
-    mean.clamp(one.min(other), one.max(other))
+    // What stands for no event does not count, not even when it is infinite.
+    if other_weight <= 0.0 {
+        return one;
+    }
+    if one_weight <= 0.0 {
+        return other;
+    }
+    let sum = one * one_weight + other * other_weight;
+    let mean = if sum.is_finite() {
+        sum / (one_weight + other_weight)
+    } else {
+        let total = one_weight + other_weight;
+        one * (one_weight / total) + other * (other_weight / total)
+    };
+    // Opposite infinities have no mean.
+    if mean.is_nan() { one } else { mean.clamp(one.min(other), one.max(other)) }
 }
 
 fn earlier((one, other): (&Value, &Value)) -> Value {
@@ -284,12 +299,12 @@ fn complement(conflict: &Conflict<'_>) -> Option<Row> {
     let values = pairs.map(|(one, other)| match (one, other) {
         (Value::Null, other) => Some(other.clone()),
         (one, Value::Null) => Some(one.clone()),
-        (one, other) => (one == other).then(|| one.clone()),
+        (one, other) => same(one, other).then(|| one.clone()),
     });
     let values = values.collect::<Option<Vec<_>>>()?;
     let extra = match (&existing.extra, &incoming.extra) {
         (None, extra) | (extra, None) => extra.clone(),
-        (Some(one), Some(other)) => (one == other).then(|| Some(one.clone()))?,
+        (Some(one), Some(other)) => same_json(one, other).then(|| Some(one.clone()))?,
     };
     Some(Row::new(conflict.table, values, extra))
 }

@@ -184,6 +184,26 @@ fn encode_json(json: &Json, out: &mut Vec<u8>) {
     }
 }
 
+/// Whether two values mean the same, to the bit; JSON whatever its spelling.
+pub(crate) fn same(one: &Value, other: &Value) -> bool {
+    let encoded = |value| {
+        let mut bytes = Vec::new();
+        encode(value, &mut bytes);
+        bytes
+    };
+    encoded(one) == encoded(other)
+}
+
+/// As [`same`], for `extra` objects.
+pub(crate) fn same_json(one: &Json, other: &Json) -> bool {
+    let encoded = |json| {
+        let mut bytes = Vec::new();
+        encode_json(json, &mut bytes);
+        bytes
+    };
+    encoded(one) == encoded(other)
+}
+
 fn put_fixed(out: &mut Vec<u8>, tag: u8, payload: &[u8]) {
     out.push(tag);
     out.extend_from_slice(payload);

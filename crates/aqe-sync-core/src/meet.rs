@@ -100,8 +100,14 @@ pub struct Settled {
 pub struct Ranking<'a> {
     /// The stream that sends the changes.
     pub writer: Contributor,
-    /// The rank of any stream of the environment.
-    pub priority_of: &'a (dyn Fn(&Contributor) -> i32 + Sync),
+    /// The rank of any stream of the environment, as far as it is known.
+    pub priority_of: &'a (dyn Fn(&Contributor) -> Option<i32> + Sync),
+}
+
+impl Ranking<'_> {
+    fn priority(&self, contributor: &Contributor) -> i32 {
+        (self.priority_of)(contributor).unwrap_or(0)
+    }
 }
 
 /// Settles one contested change.
@@ -135,7 +141,7 @@ impl Settle<'_> {
         if hash == self.existing.row.hash {
             return self.leave(Effect::Unchanged, None, Some(hash));
         }
-        let priority = (self.ranking.priority_of)(&self.ranking.writer);
+        let priority = self.ranking.priority(&self.ranking.writer);
         let version = |row| Version { row, contributor: &self.ranking.writer, priority };
         let conflict = Conflict {
             table: self.table,
@@ -177,14 +183,19 @@ impl Settle<'_> {
     /// Several streams hold the key.
     fn meeting(self, incoming: Row) -> Settled {
         let mut contributions = self.contributions();
+        let pairs = contributions.iter().zip(&self.existing.merged_from);
+        let ranks_stand = pairs.into_iter().all(|(now, before)| now.priority == before.priority);
         let base = Some(incoming.hash);
         let mine = Contribution {
             contributor: self.ranking.writer.clone(),
-            priority: (self.ranking.priority_of)(&self.ranking.writer),
+            priority: self.ranking.priority(&self.ranking.writer),
             row: incoming,
         };
         match contributions.iter_mut().find(|other| other.contributor == mine.contributor) {
-            Some(known) if *known == mine => return self.leave(Effect::Unchanged, None, base),
+            // By hash: the sink may have spelled JSON anew.
+            Some(known) if known.row.hash == mine.row.hash && ranks_stand => {
+                return self.leave(Effect::Unchanged, None, base);
+            }
             Some(known) => *known = mine.clone(),
             None => contributions.push(mine.clone()),
         }
@@ -233,11 +244,17 @@ impl Settle<'_> {
             return Vec::new();
         }
         if !self.existing.merged_from.is_empty() {
-            return self.existing.merged_from.clone();
+            let mut contributions = self.existing.merged_from.clone();
+            for contribution in &mut contributions {
+                // Ranks may have been configured anew since.
+                let rank = (self.ranking.priority_of)(&contribution.contributor);
+                contribution.priority = rank.unwrap_or(contribution.priority);
+            }
+            return contributions;
         }
         vec![Contribution {
             contributor: self.existing.contributor.clone(),
-            priority: (self.ranking.priority_of)(&self.existing.contributor),
+            priority: self.ranking.priority(&self.existing.contributor),
             row: self.existing.row.clone(),
         }]
     }
@@ -247,8 +264,10 @@ impl Settle<'_> {
         contributions.sort_by(|a, b| b.priority.cmp(&a.priority).then_with(|| a.contributor.cmp(&b.contributor)));
         let mut result = contributions[0].clone();
         let mut decided_by = RuleName::from("only_one");
-        for next in &contributions[1..] {
-            if next.row.hash == result.row.hash {
+        for (position, next) in contributions.iter().enumerate().skip(1) {
+            // The same memory reachable twice counts once, whatever came in between.
+            let again = contributions[..position].iter().any(|earlier| earlier.row.hash == next.row.hash);
+            if again || next.row.hash == result.row.hash {
                 continue;
             }
             let conflict = Conflict {

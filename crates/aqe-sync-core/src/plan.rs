@@ -30,8 +30,10 @@ pub enum Known {
 #[derive(Debug)]
 pub struct Diff {
     entries: Vec<LedgerEntry>,
-    /// Per value of the key hash's top 16 bits, where its entries begin.
+    /// Per value of the key hash's top bits, where its entries begin.
     starts: Vec<u32>,
+    /// So many top bits: the index pays for large streams only.
+    bits: u32,
     seen: Vec<bool>,
     new: HashMap<u128, LocalHash, BuildHasherDefault<Spread>>,
     missing: usize,
@@ -44,15 +46,16 @@ impl Diff {
             entries.sort_by_key(|entry| entry.key);
             entries.dedup_by_key(|entry| entry.key);
         }
-        let mut starts = vec![0_u32; (1 << 16) + 1];
+        let bits = if entries.len() < 1 << 10 { 0 } else { 16 };
+        let mut starts = vec![0_u32; (1 << bits) + 1];
         for entry in &entries {
-            starts[bucket(entry.key) + 1] += 1;
+            starts[bucket(entry.key, bits) + 1] += 1;
         }
         for index in 1..starts.len() {
             starts[index] += starts[index - 1];
         }
         let (seen, missing) = (vec![false; entries.len()], entries.len());
-        Self { entries, starts, seen, new: HashMap::default(), missing }
+        Self { entries, starts, bits, seen, new: HashMap::default(), missing }
     }
 
     /// How many keys the ledger knew.
@@ -133,15 +136,15 @@ impl Diff {
     }
 
     fn position(&self, key: KeyHash) -> Option<usize> {
-        let bucket = bucket(key);
+        let bucket = bucket(key, self.bits);
         let (start, end) = (self.starts[bucket] as usize, self.starts[bucket + 1] as usize);
         self.entries[start..end].binary_search_by_key(&key, |entry| entry.key).ok().map(|offset| start + offset)
     }
 }
 
-fn bucket(key: KeyHash) -> usize {
-    // The top 16 of 128 bits: always fits.
-    usize::try_from(key.0 >> 112).unwrap_or(0)
+fn bucket(key: KeyHash, bits: u32) -> usize {
+    // At most the top 16 of 128 bits: always fits.
+    usize::try_from(key.0.checked_shr(u128::BITS - bits).unwrap_or(0)).unwrap_or(0)
 }
 
 /// Key hashes are spread already: takes their low half as it is.

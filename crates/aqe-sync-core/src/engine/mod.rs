@@ -148,8 +148,8 @@ struct Run<'a, S> {
 }
 
 impl<S: Sink> Run<'_, S> {
-    fn priority_of(&self, contributor: &Contributor) -> i32 {
-        self.priorities.get(&contributor.source).copied().unwrap_or(0)
+    fn priority_of(&self, contributor: &Contributor) -> Option<i32> {
+        self.priorities.get(&contributor.source).copied()
     }
 
     fn policy<'t>(&'t self, table: &'t TableSpec) -> &'t dyn ConflictPolicy {

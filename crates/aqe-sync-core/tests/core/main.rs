@@ -1,8 +1,10 @@
 //! The core as a whole: engine, verification, and the pure parts by properties.
 
+mod accounts;
 mod conflicts;
 mod deletes;
 mod faults;
+mod meeting;
 mod modes;
 mod records;
 mod support;

@@ -85,6 +85,11 @@ impl MemorySink {
         self.lock().faults.push(Fault { step, when, spare });
     }
 
+    /// Takes back the faults that have not struck.
+    pub(crate) fn heal(&self) {
+        self.lock().faults.clear();
+    }
+
     pub(crate) fn hub(&self) -> Hub {
         self.lock().hub.clone()
     }
