@@ -74,10 +74,7 @@ fn sync(project: &Path) -> Result<Report, Box<dyn Error>> {
 /// Changes one row, as an agent would.
 fn touch(database: &Path, run: usize) -> rusqlite::Result<()> {
     let connection = rusqlite::Connection::open(database)?;
-    connection.execute(
-        "UPDATE goap_plans SET total_cost = ?1 WHERE rowid = 1",
-        [run as f64 + 10.0],
-    )?;
+    connection.execute("UPDATE goap_plans SET total_cost = ?1 WHERE rowid = 1", [run as f64 + 10.0])?;
     Ok(())
 }
 

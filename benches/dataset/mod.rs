@@ -68,8 +68,14 @@ impl Random {
     }
 }
 
-const DOMAINS: [&str; 6] =
-    ["test-generation", "coverage-analysis", "quality-assessment", "defect-intelligence", "chaos-resilience", "security"];
+const DOMAINS: [&str; 6] = [
+    "test-generation",
+    "coverage-analysis",
+    "quality-assessment",
+    "defect-intelligence",
+    "chaos-resilience",
+    "security",
+];
 
 /// Fills a new database with about `rows` records of eight streams; 26 % carry an embedding.
 ///
@@ -100,7 +106,8 @@ fn patterns(connection: &Connection, random: &mut Random, rows: u64) -> Result<(
     let mut insert = connection.prepare(
         "INSERT INTO qe_patterns VALUES (?1, ?2, ?3, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 'short-term', ?10, ?11, ?12, ?13, NULL, ?14, 0, 0)",
     )?;
-    let mut embed = connection.prepare("INSERT INTO qe_pattern_embeddings VALUES (?1, ?2, 384, 'all-MiniLM-L6-v2', ?3)")?;
+    let mut embed =
+        connection.prepare("INSERT INTO qe_pattern_embeddings VALUES (?1, ?2, 384, 'all-MiniLM-L6-v2', ?3)")?;
     for number in 0..rows {
         let (id, name, time) = (random.id("pattern"), format!("cache pattern {number}"), random.time());
         insert.execute(params![
@@ -130,7 +137,11 @@ fn memories(connection: &Connection, random: &mut Random, rows: u64) -> Result<(
     let mut insert = connection.prepare("INSERT INTO kv_store VALUES (?1, 'qe-kernel', ?2, NULL, ?3)")?;
     for number in 0..rows {
         let value = format!(r#"{{"module":"{}","coverage":{},"run":{number}}}"#, domain(random), random.below(100));
-        insert.execute(params![format!("coverage:k{number}"), value, 1_795_354_751_000_i64 + i64::try_from(number).unwrap_or(0)])?;
+        insert.execute(params![
+            format!("coverage:k{number}"),
+            value,
+            1_795_354_751_000_i64 + i64::try_from(number).unwrap_or(0)
+        ])?;
     }
     Ok(())
 }
@@ -155,8 +166,9 @@ fn sona(connection: &Connection, random: &mut Random, rows: u64) -> Result<()> {
 }
 
 fn q_values(connection: &Connection, random: &mut Random, rows: u64) -> Result<()> {
-    let mut insert = connection
-        .prepare("INSERT INTO rl_q_values VALUES (?1, 'q-learning', ?2, ?3, 'default:0.5:exponential', ?4, ?5, ?6, ?7, ?8, ?8)")?;
+    let mut insert = connection.prepare(
+        "INSERT INTO rl_q_values VALUES (?1, 'q-learning', ?2, ?3, 'default:0.5:exponential', ?4, ?5, ?6, ?7, ?8, ?8)",
+    )?;
     for number in 0..rows {
         insert.execute(params![
             random.id("q"),

@@ -116,19 +116,16 @@ impl LedgerFile {
     /// `None` too when what is stored is not sound.
     fn read(&self, stream: &StreamId) -> rusqlite::Result<Option<(LedgerStream, usize)>> {
         let connection = self.lock();
-        let key = params![
-            self.hub,
-            stream.environment.as_str(),
-            stream.source.as_str(),
-            stream.stream.as_str()
-        ];
+        let key = params![self.hub, stream.environment.as_str(), stream.source.as_str(), stream.stream.as_str()];
         let found: Option<(i64, u64)> = connection
-            .prepare_cached("SELECT id, sequence FROM streams WHERE hub = ?1 AND source_env = ?2 AND source = ?3 AND stream = ?4")?
+            .prepare_cached(
+                "SELECT id, sequence FROM streams WHERE hub = ?1 AND source_env = ?2 AND source = ?3 AND stream = ?4",
+            )?
             .query_row(key, |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()?;
         let Some((id, sequence)) = found else { return Ok(None) };
-        let mut statement = connection
-            .prepare_cached("SELECT checksum, entries FROM segments WHERE stream_id = ?1 ORDER BY number")?;
+        let mut statement =
+            connection.prepare_cached("SELECT checksum, entries FROM segments WHERE stream_id = ?1 ORDER BY number")?;
         let mut rows = statement.query([id])?;
         let mut entries = Vec::new();
         let mut segments = 0;
@@ -176,7 +173,9 @@ impl Ledger for LedgerFile {
     fn source(&self, environment: &Environment, source: &SourceName) -> Result<Option<SourceState>> {
         let connection = self.lock();
         let found: rusqlite::Result<Option<(Vec<u8>, String)>> = connection
-            .prepare_cached("SELECT fingerprint, streams FROM sources WHERE hub = ?1 AND source_env = ?2 AND source = ?3")
+            .prepare_cached(
+                "SELECT fingerprint, streams FROM sources WHERE hub = ?1 AND source_env = ?2 AND source = ?3",
+            )
             .and_then(|mut statement| {
                 statement
                     .query_row(params![self.hub, environment.as_str(), source.as_str()], |row| {

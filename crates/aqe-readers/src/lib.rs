@@ -23,9 +23,7 @@ mod worker;
 
 pub use discover::{Discovery, Found, Skipped, discover, find_root};
 pub use file::SourceFile;
-pub use hub::{
-    EmbeddedHub, EmbeddedTxn, EnvironmentOverview, Overview, RunOverview, StreamOverview, TableOverview,
-};
+pub use hub::{EmbeddedHub, EmbeddedTxn, EnvironmentOverview, Overview, RunOverview, StreamOverview, TableOverview};
 pub use json::{JsonLayout, JsonSource};
 pub use ledger::LedgerFile;
 pub use redb::RedbSource;

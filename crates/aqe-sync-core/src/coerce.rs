@@ -314,7 +314,8 @@ fn to_float(value: &Value) -> Option<f64> {
             (exact_int(double) == Some(*number)).then_some(double)
         }
         Value::Text(text) => text.parse::<f64>().ok().filter(|number| {
-            number.is_finite() && serde_json::Value::from(*number).to_string() == *text
+            let spelled = serde_json::Value::from(*number).to_string();
+            number.is_finite() && spelled == *text
         }),
         _ => None,
     }

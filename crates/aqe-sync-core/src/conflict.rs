@@ -327,13 +327,11 @@ impl FromStr for PolicySpec {
             let policies = members.split(',').map(str::parse).collect::<Result<Vec<_>>>()?;
             return Ok(Self::FirstOf(policies));
         }
-        match NAMES.iter().find(|(name, _)| *name == text) {
-            Some((_, policy)) => Ok(policy.clone()),
-            None => {
-                let known: Vec<&str> = NAMES.iter().map(|(name, _)| *name).collect();
-                Err(Error::new(ErrorKind::Invalid, format!("{text:?} is not a conflict policy"))
-                    .advice(format!("use one of {}, or first_of(a, b, …)", known.join(", "))))
-            }
+        if let Some((_, policy)) = NAMES.iter().find(|(name, _)| *name == text) {
+            return Ok(policy.clone());
         }
+        let known: Vec<&str> = NAMES.iter().map(|(name, _)| *name).collect();
+        Err(Error::new(ErrorKind::Invalid, format!("{text:?} is not a conflict policy"))
+            .advice(format!("use one of {}, or first_of(a, b, …)", known.join(", "))))
     }
 }

@@ -216,7 +216,13 @@ impl Settle<'_> {
         }
         if contributions.is_empty() {
             let stored = Stored { deleted: true, merged_from: Vec::new(), ..self.existing };
-            return Settled { key: self.key, write: Some(stored), effect: Effect::Deleted, conflict: None, base_from_now: None };
+            return Settled {
+                key: self.key,
+                write: Some(stored),
+                effect: Effect::Deleted,
+                conflict: None,
+                base_from_now: None,
+            };
         }
         let (stored, _) = self.fold(contributions);
         Settled { key: self.key, write: Some(stored), effect: Effect::Kept, conflict: None, base_from_now: None }
@@ -287,8 +293,7 @@ impl Settle<'_> {
     /// The row becomes the writer's alone.
     fn replace(self, row: Row, effect: Effect, conflict: Option<ConflictRecord>) -> Settled {
         let base_from_now = Some(row.hash);
-        let stored =
-            Stored { row, contributor: self.ranking.writer.clone(), merged_from: Vec::new(), deleted: false };
+        let stored = Stored { row, contributor: self.ranking.writer.clone(), merged_from: Vec::new(), deleted: false };
         Settled { key: self.key, write: Some(stored), effect, conflict, base_from_now }
     }
 }

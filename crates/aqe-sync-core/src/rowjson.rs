@@ -53,14 +53,13 @@ struct RowJson {
 /// When the text is not such an object.
 pub fn row_from_json(table: &TableSpec, text: &str) -> Result<Row> {
     let malformed = || {
-        Error::new(ErrorKind::Malformed, "a stored row image is not what aqe-sync writes").context("table", table.name())
+        Error::new(ErrorKind::Malformed, "a stored row image is not what aqe-sync writes")
+            .context("table", table.name())
     };
     let row: RowJson = serde_json::from_str(text).map_err(|error| malformed().caused_by(error))?;
     let values = table.columns().iter().map(|column| match row.columns.get(column.name.as_str()) {
         None => Ok(Value::Null),
-        Some(raw) => {
-            value_from_json(column.kind, raw.get()).ok_or_else(|| malformed().context("column", &column.name))
-        }
+        Some(raw) => value_from_json(column.kind, raw.get()).ok_or_else(|| malformed().context("column", &column.name)),
     });
     let values = values.collect::<Result<Vec<_>>>()?;
     Ok(Row::new(table, values, row.extra.map(|extra| Json::from_text(extra.get()))))

@@ -197,7 +197,6 @@ pub struct TableBuilder {
     problem: Option<String>,
 }
 
-
 impl TableBuilder {
     /// Adds a key column; all of them come before other columns.
     #[must_use]
@@ -303,7 +302,9 @@ impl TableBuilder {
             return Err(invalid("a table needs a key column".to_owned()));
         }
         for column in &self.columns {
-            let Role::Rate { weight } = &column.role else { continue };
+            let Role::Rate { weight } = &column.role else {
+                continue;
+            };
             if !self.columns.iter().any(|other| other.name == *weight) {
                 return Err(invalid(format!("rate {} is weighed by {weight}, which does not exist", column.name)));
             }

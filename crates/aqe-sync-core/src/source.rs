@@ -186,13 +186,20 @@ where
             }
             let mut chunk = Vec::new();
             let mut bytes = 0;
-            while chunk.len() < request.limits.rows.max(1) && bytes < request.limits.bytes {
+            // At least one record per batch, however small the limits: it must end.
+            while chunk.is_empty() || (chunk.len() < request.limits.rows && bytes < request.limits.bytes) {
                 let Some(record) = pending.next() else { break };
                 bytes += record.size();
                 chunk.push(record);
             }
             done = pending.peek().is_none();
-            Some(Ok(Batch { stream: stream.name.clone(), records: chunk, packed: None, rejects: Vec::new(), last: done }))
+            Some(Ok(Batch {
+                stream: stream.name.clone(),
+                records: chunk,
+                packed: None,
+                rejects: Vec::new(),
+                last: done,
+            }))
         })
     });
     stream::iter(all).boxed()

@@ -29,6 +29,7 @@ pub fn read(value: &Value) -> Result<Vec<f32>, String> {
 
 #[expect(clippy::cast_possible_truncation, reason = "a vector column holds float32: the nearest one is meant")]
 fn from_json(text: &str) -> Result<Vec<f32>, String> {
-    let numbers: Vec<f64> = serde_json::from_str(text).map_err(|error| format!("not a JSON array of numbers: {error}"))?;
+    let numbers: Vec<f64> =
+        serde_json::from_str(text).map_err(|error| format!("not a JSON array of numbers: {error}"))?;
     Ok(numbers.into_iter().map(|number| number as f32).collect())
 }

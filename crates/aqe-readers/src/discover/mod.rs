@@ -6,9 +6,7 @@ mod walk;
 
 use std::path::{Path, PathBuf};
 
-use aqe_sync_core::{
-    BatchStream, DynSource, Error, Fingerprint, ReadRequest, Result, Source, SourceName, StreamSpec,
-};
+use aqe_sync_core::{BatchStream, DynSource, Error, Fingerprint, ReadRequest, Result, Source, SourceName, StreamSpec};
 use futures::StreamExt as _;
 
 use crate::SourceFile;

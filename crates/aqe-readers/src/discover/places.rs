@@ -143,8 +143,13 @@ impl Place<'_> {
 /// `memory-<stamp>.db`, `memory.db.bak-…`: what tools put aside.
 fn is_backup(name: &str) -> bool {
     let stem = name.trim_end_matches(".db");
-    let stamped = stem.strip_prefix("memory-").is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()));
-    stamped || stem.ends_with(".bak") || stem.ends_with("-backup") || stem.ends_with(".backup") || stem.contains(".corrupt")
+    let stamped =
+        stem.strip_prefix("memory-").is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()));
+    stamped
+        || stem.ends_with(".bak")
+        || stem.ends_with("-backup")
+        || stem.ends_with(".backup")
+        || stem.contains(".corrupt")
 }
 
 fn is_configuration(inside: &str) -> bool {

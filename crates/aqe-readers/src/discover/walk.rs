@@ -11,7 +11,18 @@ pub(super) const TOOL_FOLDERS: [&str; 5] = [".agentic-qe", ".claude-flow", ".ruv
 
 /// Folders that hold no project files of their own.
 const SKIPPED_FOLDERS: [&str; 12] = [
-    "node_modules", "target", ".git", ".hg", ".svn", ".venv", "venv", "__pycache__", ".cache", ".cargo", ".rustup", ".npm",
+    "node_modules",
+    "target",
+    ".git",
+    ".hg",
+    ".svn",
+    ".venv",
+    "venv",
+    "__pycache__",
+    ".cache",
+    ".cargo",
+    ".rustup",
+    ".npm",
 ];
 
 /// How deep packages may nest.
@@ -42,9 +53,8 @@ pub fn find_root(start: &Path) -> PathBuf {
     if let Some(root) = start.ancestors().find(marked) {
         return root.to_owned();
     }
-    let with_tools = |folder: &&Path| {
-        folder.parent().is_some() && TOOL_FOLDERS.iter().any(|tool| folder.join(tool).is_dir())
-    };
+    let with_tools =
+        |folder: &&Path| folder.parent().is_some() && TOOL_FOLDERS.iter().any(|tool| folder.join(tool).is_dir());
     start.ancestors().filter(with_tools).last().unwrap_or(&start).to_owned()
 }
 
@@ -73,7 +83,11 @@ pub(super) fn walk(root: &Path) -> Result<Walked> {
                 if file.exists() {
                     walked.candidates.push(Candidate { path: file, folder: path });
                 }
-            } else if kind.is_dir() && depth < MAX_DEPTH && !SKIPPED_FOLDERS.contains(&name.as_str()) && !is_hidden(&name) {
+            } else if kind.is_dir()
+                && depth < MAX_DEPTH
+                && !SKIPPED_FOLDERS.contains(&name.as_str())
+                && !is_hidden(&name)
+            {
                 plain_folder(&path, &name, &mut walked);
                 waiting.push((path, depth + 1));
             }

@@ -44,11 +44,11 @@ pub(super) fn read(row: &rusqlite::Row<'_>, index: usize, kind: ColumnType) -> R
         ColumnType::Text => Value::Text(raw.as_str()?.to_owned()),
         ColumnType::Json => Value::Json(Json::from_text(raw.as_str()?)),
         ColumnType::Bytes => Value::Bytes(raw.as_blob()?.to_vec()),
-        ColumnType::Timestamp => Value::Timestamp(
-            Timestamp::parse(raw.as_str()?).ok_or_else(|| unexpected("a moment in ISO 8601"))?,
-        ),
-        ColumnType::Vector(_) => Value::Vector(
-            vector_from_bytes(raw.as_blob()?).ok_or_else(|| unexpected("float32 values"))?,
-        ),
+        ColumnType::Timestamp => {
+            Value::Timestamp(Timestamp::parse(raw.as_str()?).ok_or_else(|| unexpected("a moment in ISO 8601"))?)
+        }
+        ColumnType::Vector(_) => {
+            Value::Vector(vector_from_bytes(raw.as_blob()?).ok_or_else(|| unexpected("float32 values"))?)
+        }
     })
 }

@@ -121,8 +121,10 @@ impl EmbeddedHub {
         // Safe with NORMAL: a commit lost to a power cut shows as a sequence
         // that the ledger is ahead of, and is sent again.
         connection
-            .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA temp_store = MEMORY; \
-                 PRAGMA cache_size = -32768;")
+            .execute_batch(
+                "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA temp_store = MEMORY; \
+                 PRAGMA cache_size = -32768;",
+            )
             .map_err(failed)?;
         let identity = connection
             .query_row("SELECT value FROM hub_info WHERE key = 'hub_id'", [], |row| row.get(0))
@@ -143,9 +145,9 @@ impl EmbeddedHub {
     /// # Errors
     /// When the file cannot be read.
     pub fn overview(&self) -> Result<Overview> {
-        let job = self.worker.call(|state| {
-            overview::read(&state.connection).map_err(|error| hub_error(&state.name, "reading", error))
-        });
+        let job = self
+            .worker
+            .call(|state| overview::read(&state.connection).map_err(|error| hub_error(&state.name, "reading", error)));
         block_on(job)
     }
 }
@@ -165,8 +167,9 @@ impl Sink for EmbeddedHub {
         let table = Arc::clone(table);
         self.worker
             .call(move |state| {
-                schema::prepare(&mut state.connection, &table)
-                    .map_err(|error| hub_error(&state.name, "preparing a table of", error).context("table", table.name()))
+                schema::prepare(&mut state.connection, &table).map_err(|error| {
+                    hub_error(&state.name, "preparing a table of", error).context("table", table.name())
+                })
             })
             .await
     }
@@ -342,8 +345,12 @@ fn history(connection: &mut Connection, report: &Report) -> rusqlite::Result<()>
         schema::prepare(connection, events)?;
     }
     let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-    let errors: Vec<&str> =
-        report.error.iter().chain(report.streams.iter().filter_map(|stream| stream.error.as_ref())).map(String::as_str).collect();
+    let errors: Vec<&str> = report
+        .error
+        .iter()
+        .chain(report.streams.iter().filter_map(|stream| stream.error.as_ref()))
+        .map(String::as_str)
+        .collect();
     transaction.execute(
         "INSERT INTO sync_history (run_id, source_env, mode, status, started_at, duration_ms, totals, errors) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
@@ -400,5 +407,9 @@ fn hub_error(name: &str, doing: &str, cause: rusqlite::Error) -> Error {
         ),
         _ => (ErrorKind::Io, "SQLite could not do it", "see the cause", Retry::Later),
     };
-    Error::new(kind, format!("{message} ({cause})")).during(format!("{doing} {name}")).advice(advice).retry(retry).caused_by(cause)
+    Error::new(kind, format!("{message} ({cause})"))
+        .during(format!("{doing} {name}"))
+        .advice(advice)
+        .retry(retry)
+        .caused_by(cause)
 }

@@ -17,9 +17,8 @@ const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001_bookkeeping.sql")];
 /// Makes sure that the file is a hub of this version, creating what is missing.
 pub(super) fn open(connection: &mut Connection, name: &str) -> Result<()> {
     let failed = |error| hub_error(name, "opening", error);
-    let tables: i64 = connection
-        .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
-        .map_err(failed)?;
+    let tables: i64 =
+        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(failed)?;
     let application: i32 = connection.query_row("PRAGMA application_id", [], |row| row.get(0)).map_err(failed)?;
     if tables > 0 && application != APPLICATION_ID {
         return Err(Error::new(ErrorKind::Incompatible, "the file is a database, but not a hub of aqe-sync")

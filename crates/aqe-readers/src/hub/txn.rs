@@ -330,11 +330,8 @@ fn bind_key(statement: &mut rusqlite::Statement<'_>, first: usize, key: &Key) ->
 
 /// The audit row of a run in `events`.
 pub(super) fn audit(connection: &Connection, report: &aqe_sync_core::Report, events: &Arc<TableSpec>) -> Sql<()> {
-    let stream = StreamId {
-        environment: report.environment.clone(),
-        source: super::AUDIT_SOURCE.into(),
-        stream: "runs".into(),
-    };
+    let stream =
+        StreamId { environment: report.environment.clone(), source: super::AUDIT_SOURCE.into(), stream: "runs".into() };
     let totals = serde_json::json!({"run_id": report.run_id, "mode": report.mode, "status": report.status, "totals": report.totals});
     let values = events.columns().iter().map(|column| match column.name.as_str() {
         "id" => Value::Text(format!("aqe-sync-run-{}", report.run_id)),

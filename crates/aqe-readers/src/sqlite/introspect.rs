@@ -73,7 +73,7 @@ fn columns(connection: &Connection, table: &str) -> Result<Vec<Column>> {
     // Hidden columns of plain tables are generated ones: derived from the others.
     let mut statement =
         connection.prepare("SELECT name, type, pk FROM pragma_table_xinfo(?1) WHERE hidden = 0 ORDER BY cid")?;
-    let columns =
-        statement.query_map([table], |row| Ok(Column { name: row.get(0)?, declared: row.get(1)?, key: row.get(2)? }))?;
+    let columns = statement
+        .query_map([table], |row| Ok(Column { name: row.get(0)?, declared: row.get(1)?, key: row.get(2)? }))?;
     columns.collect()
 }

@@ -27,11 +27,23 @@ pub(super) struct Plan {
 #[derive(Debug, PartialEq)]
 pub(super) enum Computed {
     Constant(Value),
-    PerFile { local: usize, content: Vec<usize> },
-    ActionId { id: usize, name: Option<usize>, agent: Option<usize> },
-    Category { key: usize },
+    PerFile {
+        local: usize,
+        content: Vec<usize>,
+    },
+    ActionId {
+        id: usize,
+        name: Option<usize>,
+        agent: Option<usize>,
+    },
+    Category {
+        key: usize,
+    },
     /// The key of a row that nobody has a mapping for.
-    ArchiveKey { key: Vec<usize>, counting: bool },
+    ArchiveKey {
+        key: Vec<usize>,
+        counting: bool,
+    },
     /// All of such a row, as JSON.
     ArchiveRecord,
 }
@@ -175,11 +187,8 @@ fn free(taken: &[String], name: String) -> String {
 
 /// Embeddings of records that are not there.
 fn orphans(file: &SourceFile, main: &Table, join: &Join, embeddings: &Table) -> Option<Plan> {
-    let condition = format!(
-        " WHERE NOT EXISTS (SELECT 1 FROM {} AS m WHERE m.\"id\" = t.{})",
-        Quoted(&main.name),
-        Quoted(join.id)
-    );
+    let condition =
+        format!(" WHERE NOT EXISTS (SELECT 1 FROM {} AS m WHERE m.\"id\" = t.{})", Quoted(&main.name), Quoted(join.id));
     archived(file, embeddings, &condition)
 }
 

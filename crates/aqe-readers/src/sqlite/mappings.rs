@@ -45,8 +45,7 @@ pub(super) struct Join {
     pub(super) rename: &'static [(&'static str, &'static str)],
 }
 
-const PLAIN: Mapping =
-    Mapping { table: "", needs: &[], lacks: &[], hub: "", rename: &[], computed: &[], join: None };
+const PLAIN: Mapping = Mapping { table: "", needs: &[], lacks: &[], hub: "", rename: &[], computed: &[], join: None };
 
 const SCOPED: &[(&str, Rule)] = &[("scope", Rule::Scope)];
 
@@ -65,17 +64,39 @@ const REASONING_EMBEDDINGS: Join = Join {
 };
 
 const EXPERIENCE: &[&str] = &[
-    "agent_id", "task_id", "task_type", "state", "action", "reward", "next_state", "episode_id", "created_at", "timestamp",
+    "agent_id",
+    "task_id",
+    "task_type",
+    "state",
+    "action",
+    "reward",
+    "next_state",
+    "episode_id",
+    "created_at",
+    "timestamp",
 ];
 
 const MINCUT_HISTORY: &[&str] = &[
-    "timestamp", "mincut_value", "vertex_count", "edge_count", "algorithm", "duration_ms", "snapshot_id", "created_at",
+    "timestamp",
+    "mincut_value",
+    "vertex_count",
+    "edge_count",
+    "algorithm",
+    "duration_ms",
+    "snapshot_id",
+    "created_at",
 ];
 
 /// Tried in order; the first that fits a table's columns is taken.
 pub(super) const MAPPINGS: &[Mapping] = &[
     // Memories.
-    Mapping { table: "memory_entries", needs: &["key", "partition", "value"], hub: "memory_entries", computed: SCOPED, ..PLAIN },
+    Mapping {
+        table: "memory_entries",
+        needs: &["key", "partition", "value"],
+        hub: "memory_entries",
+        computed: SCOPED,
+        ..PLAIN
+    },
     Mapping {
         table: "kv_store",
         needs: &["key", "namespace", "value"],

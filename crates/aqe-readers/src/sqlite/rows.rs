@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use aqe_sync_core::hash::fields_hash;
 use aqe_sync_core::{Json, PackedRecords, Record, Schema, Value, aside};
-use rusqlite::{Connection, Row};
 use rusqlite::types::ValueRef;
+use rusqlite::{Connection, Row};
 
 use super::layout::{Computed, Plan};
 use crate::SourceFile;
@@ -105,7 +105,13 @@ impl Maker<'_> {
 
     /// Ids such as `action-1795356423402-064b2ade` are made up anew for every
     /// database; name and agent type say which action it is.
-    fn action_id(&mut self, row: &Row<'_>, id: usize, name: Option<usize>, agent: Option<usize>) -> rusqlite::Result<Value> {
+    fn action_id(
+        &mut self,
+        row: &Row<'_>,
+        id: usize,
+        name: Option<usize>,
+        agent: Option<usize>,
+    ) -> rusqlite::Result<Value> {
         let id = column(row, id)?;
         let (Some(name), Some(agent)) = (name, agent) else { return Ok(id) };
         match (&id, column(row, name)?, column(row, agent)?) {
@@ -152,7 +158,10 @@ fn column(row: &Row<'_>, index: usize) -> rusqlite::Result<Value> {
 fn made_up(id: &str) -> bool {
     let Some((millis, random)) = id.strip_prefix("action-").and_then(|rest| rest.split_once('-')) else { return false };
     let hexadecimal = |byte: u8| byte.is_ascii_hexdigit();
-    millis.len() >= 12 && millis.bytes().all(|byte| byte.is_ascii_digit()) && random.len() >= 6 && random.bytes().all(hexadecimal)
+    millis.len() >= 12
+        && millis.bytes().all(|byte| byte.is_ascii_digit())
+        && random.len() >= 6
+        && random.bytes().all(hexadecimal)
 }
 
 fn plain(value: &Value) -> String {

@@ -138,9 +138,9 @@ fn attempt(file: &SourceFile) -> Result<Snapshot, Failure> {
 }
 
 fn encrypted(name: &SourceName) -> Error {
-    Error::new(ErrorKind::Malformed, "the file is encrypted by claude-flow")
-        .during(format!("reading {name}"))
-        .advice("unset CLAUDE_FLOW_ENCRYPT_AT_REST and let claude-flow rewrite it, or leave it out with [sources] exclude")
+    Error::new(ErrorKind::Malformed, "the file is encrypted by claude-flow").during(format!("reading {name}")).advice(
+        "unset CLAUDE_FLOW_ENCRYPT_AT_REST and let claude-flow rewrite it, or leave it out with [sources] exclude",
+    )
 }
 
 /// Copies a WAL database with its WAL.
@@ -308,7 +308,9 @@ fn percent_encode(path: &Path) -> String {
 
 fn failure(file: &SourceFile, error: rusqlite::Error) -> Failure {
     match error.sqlite_error_code() {
-        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => Failure::Torn(format!("the database is damaged ({error})")),
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
+            Failure::Torn(format!("the database is damaged ({error})"))
+        }
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Failure::Final(
             Error::new(ErrorKind::Locked, "another program has it locked for writing")
                 .during(format!("reading {}", file.name))

@@ -120,10 +120,7 @@ fn workers_come_with_their_configuration_and_the_rest_is_archived() {
     assert!(workers.rows.iter().all(|row| row.extra.is_none()));
     let mut config = streams["config"].texts("record_key");
     config.sort_unstable();
-    assert_eq!(
-        config,
-        ["autoStart", "logDir", "maxConcurrent", "resourceThresholds", "stateFile", "workerTimeoutMs"]
-    );
+    assert_eq!(config, ["autoStart", "logDir", "maxConcurrent", "resourceThresholds", "stateFile", "workerTimeoutMs"]);
     assert_eq!(streams["(values)"].texts("record_key"), ["running", "savedAt"]);
 }
 
@@ -143,7 +140,9 @@ fn a_configuration_that_cannot_be_joined_is_archived_as_well() {
 
 #[test]
 fn a_metric_of_one_object_is_one_row() {
-    let of = |name: &str| read_fixture(&format!("claude-flow-3.0.0-alpha.179/.claude-flow/metrics/{name}"), JsonLayout::Metrics);
+    let of = |name: &str| {
+        read_fixture(&format!("claude-flow-3.0.0-alpha.179/.claude-flow/metrics/{name}"), JsonLayout::Metrics)
+    };
     let streams = of("codebase-map.json");
     let metrics = &streams["metrics"];
     assert_eq!(metrics.texts("metric"), ["codebase-map"]);
@@ -189,7 +188,9 @@ fn memories_with_the_same_id_are_all_kept_and_known_by_their_content() {
         texts.len()
     };
     assert_eq!([distinct("id"), distinct("local_id")], [150, 113]);
-    assert!(memories.rows.iter().all(|row| matches!(memories.value(row, "embedding"), Value::Vector(v) if v.len() == 64)));
+    assert!(
+        memories.rows.iter().all(|row| matches!(memories.value(row, "embedding"), Value::Vector(v) if v.len() == 64))
+    );
 
     let q_values = &streams["patterns"];
     let row = q_values.row("state", "cmd_shell_general");
@@ -205,7 +206,8 @@ fn memories_with_the_same_id_are_all_kept_and_known_by_their_content() {
 #[test]
 fn an_id_does_not_depend_on_the_place_in_the_file() {
     let folder = Folder::new();
-    let memory = |n: u32| format!(r#"{{"id":"mem_1","memory_type":"edit","content":"m{n}","timestamp":17000000{n:02}}}"#);
+    let memory =
+        |n: u32| format!(r#"{{"id":"mem_1","memory_type":"edit","content":"m{n}","timestamp":17000000{n:02}}}"#);
     let ids = |memories: &[u32]| {
         let list: Vec<String> = memories.iter().copied().map(memory).collect();
         let text = format!(r#"{{"memories":[{}]}}"#, list.join(","));

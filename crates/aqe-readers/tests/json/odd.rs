@@ -24,7 +24,10 @@ fn of_a_repeated_key_the_last_counts_and_the_others_are_kept_as_dead_letters() {
     let text = r#"{"entries":{"a":{"value":1},"b":{"value":2},"\u0061":{"value":3},"a":{"value":4}}}"#;
     let streams = of(text, JsonLayout::Store);
     let entries = &streams["entries"];
-    assert_eq!((entries.texts("key"), entries.texts("value")), (vec!["b".to_owned(), "a".to_owned()], vec!["2".to_owned(), "4".to_owned()]));
+    assert_eq!(
+        (entries.texts("key"), entries.texts("value")),
+        (vec!["b".to_owned(), "a".to_owned()], vec!["2".to_owned(), "4".to_owned()])
+    );
     let key = Some(r#"["","default","a"]"#.to_owned());
     assert_eq!(
         rejects(&streams, "entries"),
@@ -43,15 +46,18 @@ fn replaced_entries_come_in_a_later_batch_than_the_record_with_their_key() {
     let streams = block_on(source.streams()).expect("valid");
     let batches = source.read(ReadRequest { streams, limits: BatchLimits::default() });
     let batches: Vec<_> = block_on(batches.collect::<Vec<_>>());
-    let shape: Vec<_> =
-        batches.iter().map(|batch| batch.as_ref().map(|batch| (batch.records.len(), batch.rejects.len(), batch.last))).collect();
+    let shape: Vec<_> = batches
+        .iter()
+        .map(|batch| batch.as_ref().map(|batch| (batch.records.len(), batch.rejects.len(), batch.last)))
+        .collect();
     let shape: Vec<_> = shape.into_iter().map(|batch| batch.expect("no error")).collect();
     assert_eq!(shape, [(1, 0, false), (0, 1, true)], "rejects of a batch are seen before its records");
 }
 
 #[test]
 fn a_repeated_key_is_one_within_its_namespace() {
-    let memory = |key: &str, value: &str| format!(r#"{{"key":"{key}","value":"{value}","namespace":"x","timestamp":1}}"#);
+    let memory =
+        |key: &str, value: &str| format!(r#"{{"key":"{key}","value":"{value}","namespace":"x","timestamp":1}}"#);
     let text = format!(
         r#"{{"x":[{},{},{}],"y":[{}],"count":3}}"#,
         memory("k", "old"),
@@ -74,7 +80,10 @@ fn of_a_repeated_part_the_last_is_read_and_the_others_are_archived() {
     let streams = of(text, JsonLayout::Store);
     assert_eq!(streams["entries"].texts("key"), ["new"]);
     assert_eq!(streams["entries#2"].texts("record_key"), ["old"]);
-    assert_eq!((streams["x"].texts("record"), streams["x"].texts("part")), (vec!["2".to_owned()], vec!["x".to_owned()]));
+    assert_eq!(
+        (streams["x"].texts("record"), streams["x"].texts("part")),
+        (vec!["2".to_owned()], vec!["x".to_owned()])
+    );
     assert_eq!(streams["x#2"].texts("part"), ["x#2"], "the same part would be the same records");
     assert_eq!(streams["(values)"].texts("record"), ["2"]);
     assert_eq!(streams["(values)"].rejects.len(), 1);
@@ -148,7 +157,8 @@ fn values_that_jsonb_cannot_keep_go_to_extra_as_they_are_written() {
 fn depth_has_no_limit_that_stops_a_file() {
     const DEPTH: usize = 200_000;
     let deep = format!("{}{}", "[".repeat(DEPTH), "]".repeat(DEPTH));
-    let streams = of(&format!(r#"{{"entries":{{"deep":{{"value":{deep}}},"flat":{{"value":1}}}}}}"#), JsonLayout::Store);
+    let streams =
+        of(&format!(r#"{{"entries":{{"deep":{{"value":{deep}}},"flat":{{"value":1}}}}}}"#), JsonLayout::Store);
     let entries = &streams["entries"];
     assert_eq!(entries.texts("key"), ["deep", "flat"]);
     assert!(entries.rows[0].extra.as_ref().is_some_and(|json| json.as_str().contains(&deep)), "kept as text");

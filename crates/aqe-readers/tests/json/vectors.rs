@@ -30,7 +30,10 @@ fn a_real_file_gives_its_vectors_and_its_configuration() {
     for (id, embedding) in &found {
         let Value::Vector(numbers) = embedding else { panic!("{id}: {embedding}") };
         assert_eq!(numbers.len(), 384);
-        assert!(numbers.iter().any(|number| *number != 0.0) && numbers.iter().all(|number| number.abs() <= 1.0), "{id}");
+        assert!(
+            numbers.iter().any(|number| *number != 0.0) && numbers.iter().all(|number| number.abs() <= 1.0),
+            "{id}"
+        );
     }
     let config = &streams["config"];
     assert_eq!(config.texts("record_key"), ["__ruvector_db_config__"]);
@@ -44,7 +47,11 @@ fn the_file_itself_is_neither_repaired_nor_grown() {
     let file = folder.file("vectors.db", real());
     let look = || {
         let names = std::fs::read_dir(folder.path()).expect("readable").count();
-        (names, std::fs::read(&file.path).expect("there"), std::fs::metadata(&file.path).expect("there").modified().ok())
+        (
+            names,
+            std::fs::read(&file.path).expect("there"),
+            std::fs::metadata(&file.path).expect("there").modified().ok(),
+        )
     };
     let before = look();
     assert_eq!(embeddings(&read(&RedbSource::new(file.clone())).expect("readable")).len(), 20);

@@ -1,5 +1,7 @@
 //! One run: source by source, stream by stream, batch by batch.
 
+mod baseline;
+mod send;
 mod source;
 mod stream;
 
@@ -91,7 +93,7 @@ impl<'a, S: Sink> Engine<'a, S> {
             ledger: self.ledger,
             observer: self.observer,
             options: &self.options,
-            run_id: report.run_id.clone(),
+            id: report.run_id.clone(),
             states: states.into_iter().map(|state| (state.stream.clone(), state)).collect(),
             prepared: BTreeSet::new(),
             priorities: self.options.priorities.clone(),
@@ -139,7 +141,7 @@ struct Run<'a, S> {
     ledger: &'a dyn Ledger,
     observer: &'a dyn Observer,
     options: &'a Options,
-    run_id: String,
+    id: String,
     states: BTreeMap<StreamId, StreamState>,
     prepared: BTreeSet<String>,
     priorities: BTreeMap<SourceName, i32>,
@@ -162,8 +164,9 @@ impl<S: Sink> Run<'_, S> {
     }
 
     async fn prepare(&mut self, table: &Arc<TableSpec>) -> Result<(), Error> {
-        if self.prepared.insert(table.name().to_string()) {
+        if !self.prepared.contains(table.name().as_str()) {
             self.sink.prepare(table).await?;
+            self.prepared.insert(table.name().to_string());
         }
         Ok(())
     }

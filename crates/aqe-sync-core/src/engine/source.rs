@@ -17,6 +17,8 @@ pub(super) struct SourceOutcome {
     pub(super) notes: Vec<String>,
     /// What went wrong on the other side: no fault of the source.
     pub(super) sink_error: Option<String>,
+    /// Whether a later run has something to do even if the source stays as it is.
+    held_back: bool,
 }
 
 impl<S: Sink> Run<'_, S> {
@@ -53,7 +55,7 @@ impl<S: Sink> Run<'_, S> {
             }
         }
         self.read(source, &streams, outcome).await?;
-        let whole = outcome.streams.iter().all(|stream| stream.status != Status::Failed);
+        let whole = !outcome.held_back && outcome.streams.iter().all(|stream| stream.status != Status::Failed);
         if let Some(fingerprint) = fingerprint.filter(|fingerprint| fingerprint.settled && whole) {
             self.remember(source, fingerprint, &streams)?;
         }
@@ -62,8 +64,12 @@ impl<S: Sink> Run<'_, S> {
 
     /// The reports of a source that did not change, without reading it.
     fn skip(&self, source: &dyn DynSource, fingerprint: Option<&Fingerprint>) -> Result<Option<Vec<StreamReport>>> {
-        let Some(fingerprint) = fingerprint.filter(|_| self.options.mode != Mode::Full) else { return Ok(None) };
-        let Some(known) = self.ledger.source(&self.options.environment, source.name())? else { return Ok(None) };
+        let Some(fingerprint) = fingerprint.filter(|_| self.options.mode != Mode::Full) else {
+            return Ok(None);
+        };
+        let Some(known) = self.ledger.source(&self.options.environment, source.name())? else {
+            return Ok(None);
+        };
         let in_step = known.streams.iter().all(|synced| synced.sequence == self.sequence(&synced.stream));
         if known.fingerprint != fingerprint.bytes || !in_step {
             return Ok(None);
@@ -117,14 +123,19 @@ impl<S: Sink> Run<'_, S> {
                     self.close(run, outcome, Some(&error));
                 }
                 let Some(position) = waiting.iter().position(|spec| spec.name == batch.stream) else {
-                    break Some(Error::internal(format!("a batch of stream {}, which was not asked for", batch.stream)));
+                    break Some(Error::internal(format!(
+                        "a batch of stream {}, which was not asked for",
+                        batch.stream
+                    )));
                 };
                 let spec = waiting.remove(position);
                 let id = self.stream_id(source, &spec);
                 self.observer.on_event(&Event::StreamStarted { source: source.name(), stream: &id.stream });
                 current = Some(StreamRun::begin(self, id, spec).await);
             }
-            let Some(run) = current.as_mut() else { continue };
+            let Some(run) = current.as_mut() else {
+                continue;
+            };
             let last = batch.last;
             self.batch(run, batch).await;
             if last && let Some(mut run) = current.take() {
@@ -163,6 +174,7 @@ impl<S: Sink> Run<'_, S> {
             outcome.sink_error.get_or_insert(error);
         }
         outcome.notes.extend(closed.notes);
+        outcome.held_back |= closed.held_back;
         self.observer.on_event(&Event::StreamFinished { report: &closed.report });
         outcome.streams.push(closed.report);
     }

@@ -1,4 +1,4 @@
-//! One stream: diff, convert, apply, settle, commit, remember.
+//! One stream: diff, convert, collect what changed and what is gone.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -6,60 +6,66 @@ use std::time::Instant;
 
 use futures::StreamExt as _;
 
+use super::baseline::Baseline;
 use super::{Run, Sink, millis};
 use crate::coerce::Coercer;
 use crate::hash::{KeyHash, LocalHash, LocalHasher};
-use crate::ledger::{LedgerEntry, LedgerStream};
+use crate::ledger::LedgerEntry;
 use crate::packed::{PackedHasher, PackedRecords};
-use crate::meet::{Contested, Effect, Ranking, Settled, settle};
-use crate::plan::{Diff, Known, check_mass_delete};
+use crate::plan::{Known, check_mass_delete};
 use crate::record::{Change, DeadLetter, Key, Operation, Record};
 use crate::report::{Mode, StreamReport, describe};
 use crate::schema::{Deletes, Mutability};
-use crate::sink::{Checkpoint, SinkTxn as _};
-use crate::source::{Batch, StreamSpec};
-use crate::{ContentHash, Contributor, Error, Result, StreamId, StreamName, Timestamp};
+use crate::source::{Batch, BatchLimits, StreamSpec};
+use crate::{ContentHash, Contributor, Error, Result, StreamId, StreamName};
 
 /// A change on its way, with what the ledger will remember of it.
-struct Pending {
-    change: Change,
-    key: KeyHash,
-    local: Option<LocalHash>,
+pub(super) struct Pending {
+    pub(super) change: Change,
+    pub(super) key: KeyHash,
+    pub(super) local: Option<LocalHash>,
+    /// See [`super::baseline::Base`].
+    pub(super) decided_before: bool,
 }
 
 /// What is converted but not yet in the sink.
 #[derive(Default)]
-struct Outbox {
-    changes: Vec<Pending>,
-    letters: Vec<DeadLetter>,
+pub(super) struct Outbox {
+    pub(super) changes: Vec<Pending>,
+    pub(super) letters: Vec<DeadLetter>,
     /// Keys whose source changed without their content changing.
-    refreshed: Vec<LedgerEntry>,
+    pub(super) refreshed: Vec<LedgerEntry>,
     bytes: usize,
 }
 
-/// The hub's view of a stream at the beginning of a run.
-struct Baseline {
-    diff: Diff,
-    /// Full runs compare with the hub; a change is still based on what this
-    /// writer last saw, where that differs.
-    bases: HashMap<KeyHash, ContentHash>,
+impl Outbox {
+    /// So many ledger entries wait at most: a rebuilt ledger refreshes every key.
+    const REFRESHED: usize = 65_536;
+
+    fn is_full(&self, limits: BatchLimits) -> bool {
+        self.changes.len() >= limits.rows.max(1)
+            || self.bytes >= limits.bytes.max(1)
+            || self.refreshed.len() >= Self::REFRESHED
+    }
 }
 
 pub(super) struct StreamRun {
-    id: StreamId,
-    spec: StreamSpec,
+    pub(super) id: StreamId,
+    pub(super) spec: StreamSpec,
     begun: Instant,
     pub(super) report: StreamReport,
     baseline: Baseline,
     converter: Option<(Coercer, LocalHasher)>,
     packed: Option<PackedHasher>,
-    outbox: Outbox,
+    pub(super) outbox: Outbox,
     /// Whether a record came whose key cannot be told: it may be any of the
     /// missing ones.
     nameless: bool,
-    overlaps: BTreeMap<Contributor, u64>,
+    /// Whether appending left something for a later run to do.
+    pub(super) held_back: bool,
+    pub(super) overlaps: BTreeMap<Contributor, u64>,
     sink_error: Option<String>,
-    sequence: u64,
+    pub(super) sequence: u64,
 }
 
 /// What remains of a stream when it is done.
@@ -67,6 +73,7 @@ pub(super) struct Closed {
     pub(super) report: StreamReport,
     pub(super) notes: Vec<String>,
     pub(super) sink_error: Option<String>,
+    pub(super) held_back: bool,
 }
 
 impl StreamRun {
@@ -76,18 +83,19 @@ impl StreamRun {
         let mut this = Self {
             begun: Instant::now(),
             report,
-            baseline: Baseline { diff: Diff::new(Vec::new()), bases: HashMap::new() },
+            baseline: Baseline::empty(),
             converter: None,
             packed: None,
             outbox: Outbox::default(),
             nameless: false,
+            held_back: false,
             overlaps: BTreeMap::new(),
             sink_error: None,
             sequence: run.sequence(&id),
             id,
             spec,
         };
-        match this.baseline(run).await {
+        match Baseline::load(run, &this.id, &this.spec, this.sequence).await {
             Ok(baseline) => this.baseline = baseline,
             Err(error) => this.fail_sink(&error),
         }
@@ -102,41 +110,9 @@ impl StreamRun {
         self.report.error.is_some()
     }
 
-    fn fail_sink(&mut self, error: &Error) {
+    pub(super) fn fail_sink(&mut self, error: &Error) {
         self.sink_error.get_or_insert_with(|| describe(error));
         self.report.fail(error);
-    }
-
-    async fn baseline<S: Sink>(&self, run: &Run<'_, S>) -> Result<Baseline> {
-        let ledger = run.ledger.load(&self.id)?.filter(|known| known.sequence == self.sequence);
-        if let (Some(known), true) = (&ledger, run.options.mode != Mode::Full) {
-            return Ok(Baseline { diff: Diff::new(known.entries.clone()), bases: HashMap::new() });
-        }
-        let mut entries = Vec::new();
-        if self.sequence > 0 {
-            let mut known = run.sink.known(&self.id, &self.spec.table);
-            while let Some(rows) = known.next().await {
-                entries.extend(rows?.iter().map(|row| LedgerEntry {
-                    key: row.key.hash(),
-                    local: None,
-                    content: Some(row.hash),
-                }));
-            }
-        }
-        entries.sort_by_key(|entry| entry.key);
-        let Some(ledger) = ledger else {
-            let rebuilt = LedgerStream { sequence: self.sequence, entries };
-            if self.sequence > 0 {
-                run.ledger.replace(&self.id, &rebuilt)?;
-            }
-            return Ok(Baseline { diff: Diff::new(rebuilt.entries), bases: HashMap::new() });
-        };
-        let diff = Diff::new(entries);
-        let differing = ledger.entries.iter().filter_map(|entry| {
-            let base = entry.content?;
-            (diff.content(entry.key) != Some(base)).then_some((entry.key, base))
-        });
-        Ok(Baseline { bases: differing.collect(), diff })
     }
 
     /// Handles one batch; sends full transactions on their way.
@@ -171,9 +147,8 @@ impl StreamRun {
 
     /// `false` when the stream cannot go on.
     async fn flush_if_full<S: Sink>(&mut self, run: &mut Run<'_, S>) -> bool {
-        let limits = run.options.limits;
-        if self.outbox.changes.len() >= limits.rows.max(1) || self.outbox.bytes >= limits.bytes {
-            self.flush(run).await;
+        if self.outbox.is_full(run.options.limits) {
+            self.flush(run, false).await;
         }
         !self.failed()
     }
@@ -292,19 +267,20 @@ impl StreamRun {
             self.outbox.refreshed.push(LedgerEntry { key: hash, local: Some(local), content: known });
             return;
         }
-        let frozen = run.options.mode == Mode::Append || self.spec.table.mutability() == Mutability::Immutable;
-        if known.is_some() && frozen {
+        if known.is_some() && self.spec.table.mutability() == Mutability::Immutable {
             self.report.counters.superseded += 1;
-            if run.options.mode != Mode::Append {
-                // It never will be taken: the next run need not look again.
-                self.outbox.refreshed.push(LedgerEntry { key: hash, local: Some(local), content: known });
-            }
+            // It never will be taken: the next run need not look again.
+            self.outbox.refreshed.push(LedgerEntry { key: hash, local: Some(local), content: known });
             return;
         }
-        let base = self.baseline.bases.get(&hash).copied().or(known);
-        let change = Change { key, operation: Operation::Upsert(coerced.row), base };
-        self.outbox.bytes += change.size();
-        self.outbox.changes.push(Pending { change, key: hash, local: Some(local) });
+        if known.is_some() && run.options.mode == Mode::Append {
+            self.report.counters.superseded += 1;
+            self.held_back = true;
+            return;
+        }
+        let base = self.baseline.base(hash, local, known);
+        let change = Change { key, operation: Operation::Upsert(coerced.row), base: base.content };
+        self.queue(Pending { change, key: hash, local: Some(local), decided_before: base.decided_before });
     }
 
     fn dead(&mut self, letter: DeadLetter) {
@@ -320,160 +296,84 @@ impl StreamRun {
         self.outbox.letters.push(letter);
     }
 
+    fn queue(&mut self, pending: Pending) {
+        self.outbox.bytes += pending.change.size();
+        self.outbox.changes.push(pending);
+    }
+
     /// Reads no more: deletes what is gone, and sends what is left.
     pub(super) async fn finish<S: Sink>(&mut self, run: &mut Run<'_, S>) {
         if self.failed() {
             return;
         }
-        if let Err(error) = self.deletes(run).await {
-            // What was read is good, whatever stands in the way of the deletes.
-            self.flush(run).await;
-            self.report.fail(&error);
-            return;
+        let gone = match self.gone(run) {
+            Ok(gone) => gone,
+            Err(error) => {
+                // What was read is good, whatever stands in the way of the deletes.
+                self.flush(run, false).await;
+                return self.report.fail(&error);
+            }
+        };
+        if !gone.is_empty()
+            && let Err(error) = self.delete(run, gone).await
+        {
+            return self.fail_sink(&error);
         }
-        self.flush(run).await;
+        if !self.failed() {
+            self.flush(run, true).await;
+        }
     }
 
-    async fn deletes<S: Sink>(&mut self, run: &mut Run<'_, S>) -> Result<()> {
+    /// The known keys that are to be deleted, with what their deletion is based on.
+    fn gone<S: Sink>(&mut self, run: &Run<'_, S>) -> Result<HashMap<KeyHash, Option<ContentHash>>> {
         let missing = self.baseline.diff.missing();
         let deletes = run.options.deletes.get(self.spec.table.name().as_str()).copied().unwrap_or(self.spec.deletes);
-        if missing == 0 || run.options.mode == Mode::Append || deletes == Deletes::Ignore {
-            return Ok(());
+        if missing == 0 || deletes == Deletes::Ignore {
+            return Ok(HashMap::new());
         }
-        let doing = || format!("reading {}, table {}", self.id.source, self.id.stream);
+        if run.options.mode == Mode::Append {
+            self.held_back = true;
+            return Ok(HashMap::new());
+        }
+        let doing = format!("reading {}, table {}", self.id.source, self.id.stream);
         if self.nameless {
-            let (doing, missing) = (doing(), missing);
             self.report.warn(|| {
                 format!(
                     "{doing}: {missing} known records were not found, but others could not be told apart; \
                      nothing was deleted, correct those records first"
                 )
             });
-            return Ok(());
+            return Ok(HashMap::new());
         }
-        check_mass_delete(missing, self.baseline.diff.len(), run.options.allow_mass_delete)
-            .map_err(|error| error.during(doing()))?;
-        let mut gone: HashMap<KeyHash, Option<ContentHash>> =
-            self.baseline.diff.missing_entries().map(|entry| (entry.key, entry.content)).collect();
+        let gone: HashMap<_, _> = self.baseline.gone().collect();
+        check_mass_delete(gone.len(), self.baseline.diff.len(), run.options.allow_mass_delete)
+            .map_err(|error| error.during(doing))?;
+        Ok(gone)
+    }
+
+    /// Queues the deletes: the hub knows the keys of which the ledger has only hashes.
+    async fn delete<S: Sink>(
+        &mut self,
+        run: &mut Run<'_, S>,
+        mut gone: HashMap<KeyHash, Option<ContentHash>>,
+    ) -> Result<()> {
         let mut known = run.sink.known(&self.id, &self.spec.table);
         while let Some(rows) = known.next().await {
             for row in rows? {
-                let hash = row.key.hash();
-                let Some(base) = gone.remove(&hash) else { continue };
-                let base = self.baseline.bases.get(&hash).copied().or(base);
+                let key = row.key.hash();
+                let Some(base) = gone.remove(&key) else {
+                    continue;
+                };
                 let change = Change { key: row.key, operation: Operation::Delete, base };
-                self.outbox.bytes += change.size();
-                self.outbox.changes.push(Pending { change, key: hash, local: None });
+                self.queue(Pending { change, key, local: None, decided_before: false });
             }
-            if self.outbox.changes.len() >= run.options.limits.rows.max(1) {
-                self.flush(run).await;
-                if self.failed() {
-                    return Ok(());
-                }
+            if !self.flush_if_full(run).await {
+                return Ok(());
             }
         }
         let forgotten = gone.into_keys().map(|key| LedgerEntry { key, local: None, content: None });
         self.outbox.refreshed.extend(forgotten);
         Ok(())
-    }
-
-    async fn flush<S: Sink>(&mut self, run: &mut Run<'_, S>) {
-        let outbox = std::mem::take(&mut self.outbox);
-        let letters = outbox.letters.len() as u64;
-        if let Err(error) = self.try_flush(run, outbox).await {
-            self.report.counters.dead_lettered -= letters;
-            let error = error.context("table", self.spec.table.name());
-            self.fail_sink(&error);
-        }
-    }
-
-    async fn try_flush<S: Sink>(&mut self, run: &mut Run<'_, S>, outbox: Outbox) -> Result<()> {
-        let Outbox { changes, letters, refreshed: mut entries, .. } = outbox;
-        if changes.is_empty() && letters.is_empty() {
-            if !entries.is_empty() {
-                run.ledger.append(&self.id, self.sequence, &entries)?;
-            }
-            return Ok(());
-        }
-        let dead = letters.len() as u64;
-        let pending_entries = changes.iter().map(|pending| LedgerEntry {
-            key: pending.key,
-            local: pending.local,
-            content: match &pending.change.operation {
-                Operation::Upsert(row) => Some(row.hash),
-                Operation::Delete => None,
-            },
-        });
-        entries.extend(pending_entries);
-        let mut counters = self.report.counters;
-        let mut txn = run.sink.begin(&self.id, &self.spec.table).await?;
-        let mut contested = Vec::new();
-        if !changes.is_empty() {
-            let applied = txn.apply(changes.into_iter().map(|pending| pending.change).collect()).await?;
-            counters.inserted += applied.inserted;
-            counters.updated += applied.updated;
-            counters.unchanged += applied.unchanged;
-            counters.deleted += applied.deleted;
-            contested = applied.contested;
-        }
-        let settled = self.settle(run, contested, &mut entries, &mut counters);
-        let rules: Vec<String> =
-            settled.iter().filter_map(|settled| settled.conflict.as_ref()).map(|log| log.rule.to_string()).collect();
-        if !settled.is_empty() {
-            txn.resolve(settled).await?;
-        }
-        if dead > 0 {
-            txn.reject(letters).await?;
-        }
-        let checkpoint = Checkpoint { run_id: run.run_id.clone(), at: Timestamp::now(), complete: false };
-        let committed = txn.commit(checkpoint.clone()).await?;
-        self.report.counters = counters;
-        for rule in rules {
-            *self.report.rules.entry(rule).or_default() += 1;
-        }
-        self.sequence = committed.sequence;
-        let state = crate::sink::StreamState { stream: self.id.clone(), sequence: self.sequence, checkpoint };
-        run.states.insert(self.id.clone(), state);
-        run.ledger.append(&self.id, self.sequence, &entries)
-    }
-
-    fn settle<S: Sink>(
-        &mut self,
-        run: &Run<'_, S>,
-        contested: Vec<Contested>,
-        entries: &mut [LedgerEntry],
-        counters: &mut crate::report::Counters,
-    ) -> Vec<Settled> {
-        let writer = self.id.contributor();
-        let priority_of = |contributor: &Contributor| run.priority_of(contributor);
-        let ranking = Ranking { writer: writer.clone(), priority_of: &priority_of };
-        let policy = run.policy(&self.spec.table);
-        let position: HashMap<KeyHash, usize> =
-            if contested.is_empty() { HashMap::new() } else { entries.iter().map(|entry| entry.key).zip(0..).collect() };
-        let mut all = Vec::with_capacity(contested.len());
-        for contested in contested {
-            let met = contested.existing.contributor.clone();
-            let upsert = matches!(contested.change.operation, Operation::Upsert(_));
-            let settled = settle(&self.spec.table, policy, &ranking, contested);
-            if upsert && met != writer {
-                *self.overlaps.entry(met).or_default() += 1;
-            }
-            match settled.effect {
-                Effect::Inserted => counters.inserted += 1,
-                Effect::Updated => counters.updated += 1,
-                Effect::Unchanged => counters.unchanged += 1,
-                Effect::Merged => counters.merged += 1,
-                Effect::Superseded => counters.superseded += 1,
-                Effect::Deleted => counters.deleted += 1,
-                Effect::Kept => {}
-            }
-            counters.conflicts += u64::from(settled.conflict.is_some());
-            if let Some(position) = position.get(&settled.key.hash()) {
-                entries[*position].content = settled.base_from_now;
-            }
-            all.push(settled);
-        }
-        all
     }
 
     /// Ends the account.
@@ -494,9 +394,11 @@ impl StreamRun {
         }
         self.report.duration_ms = millis(self.begun);
         let (source, stream) = (&self.id.source, &self.id.stream);
-        let notes = self.overlaps.iter().map(|(other, count)| {
-            format!("{count} records of {source} [{stream}] are also in {other}: counted once")
-        });
-        Closed { notes: notes.collect(), sink_error: self.sink_error, report: self.report }
+        let notes = self
+            .overlaps
+            .iter()
+            .map(|(other, count)| format!("{count} records of {source} [{stream}] are also in {other}: counted once"));
+        let notes = notes.collect();
+        Closed { notes, sink_error: self.sink_error, held_back: self.held_back, report: self.report }
     }
 }

@@ -26,7 +26,9 @@ impl fmt::Display for Unstorable {
         match self {
             Self::DuplicateKey(key) => write!(f, "key {key:?} occurs twice in one object"),
             Self::Nul => f.write_str("a string holds U+0000"),
-            Self::LoneSurrogate(unit) => write!(f, "a string holds the lone surrogate \\u{unit:04x}"),
+            Self::LoneSurrogate(unit) => {
+                write!(f, "a string holds the lone surrogate \\u{unit:04x}")
+            }
             Self::NumberRange => f.write_str("a number is out of range"),
             Self::TooDeep => write!(f, "nested deeper than {MAX_DEPTH} levels"),
         }
@@ -240,8 +242,26 @@ mod tests {
     #[test]
     fn different_documents_differ() {
         let texts = [
-            "1", "\"1\"", "[1]", "[[1]]", "[1,2]", "[12]", "{\"1\":1}", "null", "\"null\"", "{}", "[]", "\"\"", "[\"a\",\"b\"]",
-            "[\"ab\"]", "{\"a\":\"b\"}", "true", "false", "-1", "12345678901234567890", "12345678901234567891",
+            "1",
+            "\"1\"",
+            "[1]",
+            "[[1]]",
+            "[1,2]",
+            "[12]",
+            "{\"1\":1}",
+            "null",
+            "\"null\"",
+            "{}",
+            "[]",
+            "\"\"",
+            "[\"a\",\"b\"]",
+            "[\"ab\"]",
+            "{\"a\":\"b\"}",
+            "true",
+            "false",
+            "-1",
+            "12345678901234567890",
+            "12345678901234567891",
         ];
         for (i, a) in texts.iter().enumerate() {
             for b in &texts[i + 1..] {
@@ -266,8 +286,26 @@ mod tests {
     #[test]
     fn what_is_not_json_is_said_with_its_place() {
         for text in [
-            "", " ", "{", "[1,]", "{not json: 4", "NaN", "01", "1.", "\"", "\"\n\"", "tru", "{\"a\" 1}", "1 2", "\"\\x\"", "'a'",
-            "{\"a\":1,}", "-", "\"\\u12\"", "{1:2}", "[1 2]",
+            "",
+            " ",
+            "{",
+            "[1,]",
+            "{not json: 4",
+            "NaN",
+            "01",
+            "1.",
+            "\"",
+            "\"\n\"",
+            "tru",
+            "{\"a\" 1}",
+            "1 2",
+            "\"\\x\"",
+            "'a'",
+            "{\"a\":1,}",
+            "-",
+            "\"\\u12\"",
+            "{1:2}",
+            "[1 2]",
         ] {
             assert!(matches!(examine(text, &mut Vec::new()), Examined::Invalid(_)), "{text:?}");
         }

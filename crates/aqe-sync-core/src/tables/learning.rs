@@ -29,10 +29,7 @@ fn experiences() -> TableBuilder {
         .column("model_tier", ColumnType::Int)
         .columns(ColumnType::Json, &["routing_json", "steps_json", "result_json", "tags"])
         .columns(ColumnType::Text, &["error", "origin", "consolidated_into"])
-        .columns(
-            ColumnType::Timestamp,
-            &["started_at", "completed_at", "last_applied_at", "quality_updated_at"],
-        )
+        .columns(ColumnType::Timestamp, &["started_at", "completed_at", "last_applied_at", "quality_updated_at"])
         .counters(&["application_count", "consolidation_count", "reuse_success_count", "reuse_failure_count"])
         .rate("avg_token_savings", "application_count")
         .column("embedding", MINILM)

@@ -33,10 +33,7 @@ fn patterns() -> TableBuilder {
         .columns(ColumnType::Int, &["ttl", "half_life_days", "version"])
         .created_at()
         .updated_at()
-        .columns(
-            ColumnType::Timestamp,
-            &["expires_at", "last_used_at", "last_success_at", "last_failure_at"],
-        )
+        .columns(ColumnType::Timestamp, &["expires_at", "last_used_at", "last_success_at", "last_failure_at"])
         .column("embedding", MINILM)
         .role(Role::Embedding)
         .column("embedding_model", ColumnType::Text)

@@ -1,0 +1,111 @@
+//! What is known of a stream before it is read: by the ledger, or by the hub.
+
+use futures::StreamExt as _;
+
+use super::{Run, Sink};
+use crate::hash::{KeyHash, LocalHash};
+use crate::ledger::{LedgerEntry, LedgerStream};
+use crate::plan::Diff;
+use crate::report::Mode;
+use crate::source::StreamSpec;
+use crate::{ContentHash, Result, StreamId};
+
+/// What the records of a stream are compared with.
+pub(super) struct Baseline {
+    pub(super) diff: Diff,
+    /// Full runs compare with the hub; a change is still based on what this
+    /// writer last saw: the ledger's entries, ordered by key.
+    seen: Option<Vec<LedgerEntry>>,
+}
+
+/// What a change is based on.
+#[derive(Clone, Copy)]
+pub(super) struct Base {
+    pub(super) content: Option<ContentHash>,
+    /// The very same record met the very same row before, and the row stayed.
+    pub(super) decided_before: bool,
+}
+
+impl Baseline {
+    /// Nothing is known.
+    pub(super) fn empty() -> Self {
+        Self { diff: Diff::new(Vec::new()), seen: None }
+    }
+
+    /// Asks the ledger, or the hub where the ledger is not to be asked or out of step.
+    pub(super) async fn load<S: Sink>(
+        run: &Run<'_, S>,
+        id: &StreamId,
+        spec: &StreamSpec,
+        sequence: u64,
+    ) -> Result<Self> {
+        let loaded = run.ledger.load(id)?;
+        let stale = loaded.as_ref().is_some_and(|known| known.sequence != sequence);
+        let ledger = loaded.filter(|_| !stale);
+        let full = run.options.mode == Mode::Full;
+        if let Some(known) = ledger {
+            if !full {
+                return Ok(Self { diff: Diff::new(known.entries), seen: None });
+            }
+            let diff = Diff::new(ask_hub(run, id, spec, sequence).await?);
+            return Ok(Self { diff, seen: Some(known.entries) });
+        }
+        let rebuilt = LedgerStream { sequence, entries: ask_hub(run, id, spec, sequence).await? };
+        // A stale ledger goes even if nothing takes its place: what is appended
+        // to it from now on would vouch for its old entries.
+        if stale || sequence > 0 {
+            run.ledger.replace(id, &rebuilt)?;
+        }
+        Ok(Self { diff: Diff::new(rebuilt.entries), seen: None })
+    }
+
+    /// What a change of `key` is based on, where the comparison found `known`.
+    pub(super) fn base(&self, key: KeyHash, local: LocalHash, known: Option<ContentHash>) -> Base {
+        if self.seen.is_none() {
+            return Base { content: known, decided_before: false };
+        }
+        match self.last_seen(key) {
+            Some(entry) if entry.content == known && entry.local == Some(local) => {
+                Base { content: None, decided_before: true }
+            }
+            entry => Base { content: entry.and_then(|entry| entry.content), decided_before: false },
+        }
+    }
+
+    /// All keys that are gone, with the version that this writer last saw.
+    /// What it never saw it does not delete.
+    pub(super) fn gone(&self) -> impl Iterator<Item = (KeyHash, Option<ContentHash>)> {
+        self.diff.missing_entries().filter_map(|entry| match self.seen {
+            None => Some((entry.key, entry.content)),
+            Some(_) => self.last_seen(entry.key).map(|seen| (entry.key, seen.content)),
+        })
+    }
+
+    fn last_seen(&self, key: KeyHash) -> Option<&LedgerEntry> {
+        let seen = self.seen.as_deref()?;
+        seen.binary_search_by_key(&key, |entry| entry.key).ok().map(|position| &seen[position])
+    }
+}
+
+/// What the hub knows of a stream, ordered by key.
+async fn ask_hub<S: Sink>(
+    run: &Run<'_, S>,
+    id: &StreamId,
+    spec: &StreamSpec,
+    sequence: u64,
+) -> Result<Vec<LedgerEntry>> {
+    let mut entries = Vec::new();
+    if sequence > 0 {
+        let mut known = run.sink.known(id, &spec.table);
+        while let Some(rows) = known.next().await {
+            let rows = rows?;
+            entries.extend(rows.iter().map(|row| LedgerEntry {
+                key: row.key.hash(),
+                local: None,
+                content: Some(row.hash),
+            }));
+        }
+    }
+    entries.sort_by_key(|entry| entry.key);
+    Ok(entries)
+}

@@ -1,0 +1,140 @@
+//! A source in memory that ends well or badly, as told.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use aqe_sync_core::{
+    Batch, BatchStream, Error, ErrorKind, Fingerprint, ReadRequest, Record, Reject, Result, Source, SourceName,
+    StreamSpec,
+};
+use futures::StreamExt as _;
+use futures::stream;
+
+/// How a stream ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// With its mark.
+    #[default]
+    Whole,
+    /// Silently, without its mark: the other streams follow.
+    Unmarked,
+    /// With an error, after its records.
+    Error,
+}
+
+#[derive(Clone)]
+pub(crate) struct MemoryStream {
+    pub(crate) spec: StreamSpec,
+    pub(crate) records: Vec<Record>,
+    pub(crate) rejects: Vec<Reject>,
+    pub(crate) ending: Ending,
+}
+
+#[derive(Clone)]
+pub(crate) struct MemorySource {
+    pub(crate) name: SourceName,
+    pub(crate) priority: i32,
+    pub(crate) streams: Vec<MemoryStream>,
+    pub(crate) fingerprint: Option<Fingerprint>,
+    /// What opening it says instead of its streams.
+    pub(crate) unreadable: bool,
+    pub(crate) reads: Arc<AtomicUsize>,
+}
+
+impl MemorySource {
+    pub(crate) fn new(name: &str, spec: StreamSpec, records: Vec<Record>) -> Self {
+        let stream = MemoryStream { spec, records, rejects: Vec::new(), ending: Ending::Whole };
+        Self {
+            name: name.into(),
+            priority: 0,
+            streams: vec![stream],
+            fingerprint: None,
+            unreadable: false,
+            reads: Arc::default(),
+        }
+    }
+
+    pub(crate) fn and(mut self, spec: StreamSpec, records: Vec<Record>) -> Self {
+        self.streams.push(MemoryStream { spec, records, rejects: Vec::new(), ending: Ending::Whole });
+        self
+    }
+
+    pub(crate) fn priority(mut self, priority: i32) -> Self {
+        self.priority = priority;
+        self
+    }
+
+    pub(crate) fn ending(mut self, ending: Ending) -> Self {
+        self.streams[0].ending = ending;
+        self
+    }
+
+    pub(crate) fn rejects(mut self, rejects: Vec<Reject>) -> Self {
+        self.streams[0].rejects = rejects;
+        self
+    }
+
+    pub(crate) fn fingerprint(mut self, bytes: &[u8], settled: bool) -> Self {
+        self.fingerprint = Some(Fingerprint { bytes: bytes.to_vec(), settled });
+        self
+    }
+
+    pub(crate) fn unreadable(mut self) -> Self {
+        self.unreadable = true;
+        self
+    }
+
+    pub(crate) fn reads(&self) -> usize {
+        self.reads.load(Ordering::Relaxed)
+    }
+}
+
+fn stream_batches(stream: &MemoryStream, rows: usize) -> Vec<Result<Batch>> {
+    let batch = |records: &[Record], rejects: &[Reject]| {
+        Ok(Batch {
+            stream: stream.spec.name.clone(),
+            records: records.to_vec(),
+            packed: None,
+            rejects: rejects.to_vec(),
+            last: false,
+        })
+    };
+    let mut batches = vec![batch(&[], &stream.rejects)];
+    batches.extend(stream.records.chunks(rows.max(1)).map(|chunk| batch(chunk, &[])));
+    match stream.ending {
+        Ending::Whole => batches.iter_mut().rev().take(1).flatten().for_each(|batch| batch.last = true),
+        Ending::Unmarked => {}
+        Ending::Error => batches.push(Err(Error::new(ErrorKind::Malformed, "the file ends in the middle"))),
+    }
+    batches
+}
+
+impl Source for MemorySource {
+    fn name(&self) -> &SourceName {
+        &self.name
+    }
+
+    fn priority(&self) -> i32 {
+        self.priority
+    }
+
+    async fn streams(&self) -> Result<Vec<StreamSpec>> {
+        if self.unreadable {
+            return Err(Error::new(ErrorKind::Malformed, "this is no database"));
+        }
+        Ok(self.streams.iter().map(|stream| stream.spec.clone()).collect())
+    }
+
+    async fn fingerprint(&self) -> Result<Option<Fingerprint>> {
+        Ok(self.fingerprint.clone())
+    }
+
+    fn read(&self, request: ReadRequest) -> BatchStream {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        let wanted = |stream: &&MemoryStream| request.streams.iter().any(|spec| spec.name == stream.spec.name);
+        let rows = request.limits.rows;
+        let batches: Vec<_> =
+            self.streams.iter().filter(wanted).flat_map(|stream| stream_batches(stream, rows)).collect();
+        stream::iter(batches).boxed()
+    }
+}

@@ -1,0 +1,96 @@
+//! One environment with its hub and ledger, and what can be asked of them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use aqe_sync_core::meet::Stored;
+use aqe_sync_core::{
+    DynSource, Engine, Environment, MemoryLedger, Mode, Options, Report, Silent, StreamId, StreamReport, Value,
+};
+use futures::executor::block_on;
+
+use super::memory_sink::MemorySink;
+use super::memory_source::MemorySource;
+
+pub(crate) const ENVIRONMENT: &str = "laptop";
+
+pub(crate) struct World {
+    pub(crate) sink: MemorySink,
+    pub(crate) ledger: MemoryLedger,
+    pub(crate) options: Options,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        Self {
+            sink: MemorySink::default(),
+            ledger: MemoryLedger::new(),
+            options: Options::new(Environment::new(ENVIRONMENT)),
+        }
+    }
+
+    pub(crate) fn with(configure: impl FnOnce(&mut Options)) -> Self {
+        let mut world = Self::new();
+        configure(&mut world.options);
+        world
+    }
+
+    /// Runs once; whatever happens, the account must add up.
+    pub(crate) fn run_as(&self, mode: Mode, sources: &[&MemorySource]) -> Report {
+        let boxed: Vec<Box<dyn DynSource>> = sources.iter().map(|source| Box::new((*source).clone()) as _).collect();
+        let options = self.options.clone().mode(mode);
+        let engine = Engine::new(&self.sink, &self.ledger, &Silent, options);
+        let report = block_on(engine.run(&boxed)).expect("the hub answers");
+        for stream in &report.streams {
+            stream.counters.balance().expect("every record is accounted for");
+        }
+        report.totals.balance().expect("the totals add up");
+        report
+    }
+
+    pub(crate) fn run(&self, sources: &[&MemorySource]) -> Report {
+        self.run_as(Mode::Incremental, sources)
+    }
+
+    /// Throws the ledger away.
+    pub(crate) fn forget(&mut self) {
+        self.ledger = MemoryLedger::new();
+    }
+
+    /// All rows by key, tombstones too.
+    pub(crate) fn stored(&self) -> BTreeMap<String, Stored> {
+        self.sink.hub().rows.into_values().map(|(key, stored)| (key.to_string(), stored)).collect()
+    }
+
+    /// The living rows' bodies by key.
+    pub(crate) fn bodies(&self) -> BTreeMap<String, Value> {
+        let living = self.stored().into_iter().filter(|(_, stored)| !stored.deleted);
+        living.map(|(key, stored)| (key, stored.row.values[1].clone())).collect()
+    }
+
+    /// Everything that re-running must not change.
+    pub(crate) fn content(&self) -> impl PartialEq + std::fmt::Debug + use<> {
+        let hub = self.sink.hub();
+        let sequences: BTreeMap<StreamId, u64> =
+            hub.states.into_iter().map(|(stream, state)| (stream, state.sequence)).collect();
+        (hub.rows, hub.letters, hub.conflicts, sequences)
+    }
+}
+
+/// The report of the first stream.
+pub(crate) fn first(report: &Report) -> &StreamReport {
+    &report.streams[0]
+}
+
+pub(crate) fn stream_id(source: &str) -> StreamId {
+    StreamId { environment: ENVIRONMENT.into(), source: source.into(), stream: "notes".into() }
+}
+
+/// Bodies as a test writes them down.
+pub(crate) fn texts(pairs: &[(&str, &str)]) -> BTreeMap<String, Value> {
+    pairs.iter().map(|(key, body)| ((*key).to_owned(), Value::from(*body))).collect()
+}
+
+pub(crate) fn shared<T: aqe_sync_core::Transform + 'static>(transform: T) -> Arc<dyn aqe_sync_core::Transform> {
+    Arc::new(transform)
+}
