@@ -40,7 +40,7 @@ const GCP: [&str; 6] = [
 pub(super) fn read(path: &Path, root: &Path, home: Option<&Path>) -> Result<Layer, Failure> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| Failure::usage(format!("cannot read {}: {error}", path.display())))?;
-    parse(&text, path, root, home)
+    parse(&text, path.strip_prefix(root).unwrap_or(path), root, home)
 }
 
 fn parse(text: &str, path: &Path, root: &Path, home: Option<&Path>) -> Result<Layer, Failure> {

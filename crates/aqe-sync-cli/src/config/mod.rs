@@ -195,7 +195,7 @@ mod tests {
         assert_eq!(
             user.origin,
             Origin::File {
-                path: settings.file.expect("read"),
+                path: FILE_NAME.into(),
                 line: 5
             }
         );
