@@ -1,9 +1,6 @@
 //! The command line. Each flag carries its own help.
 
-#![allow(
-    clippy::doc_markdown,
-    reason = "these comments are the help texts, shown as they are"
-)]
+#![allow(clippy::doc_markdown, reason = "these comments are the help texts, shown as they are")]
 
 use std::path::PathBuf;
 
@@ -51,10 +48,7 @@ pub(crate) enum Command {
 /// Flags that change a sync.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Args)]
 #[command(next_help_heading = "Sync")]
-#[allow(
-    clippy::struct_excessive_bools,
-    reason = "each is a flag of its own on the command line"
-)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag of its own on the command line")]
 pub(crate) struct SyncFlags {
     /// Compare every record with the hub, whatever is known from the last sync
     #[arg(long, conflicts_with = "append")]
@@ -89,9 +83,7 @@ impl SyncFlags {
             allow_mass_delete: self.allow_mass_delete || other.allow_mass_delete,
         };
         if both.full && both.append {
-            return Err(Failure::usage(
-                "--full and --append cannot be used together: choose one",
-            ));
+            return Err(Failure::usage("--full and --append cannot be used together: choose one"));
         }
         Ok(both)
     }
@@ -148,9 +140,7 @@ impl Arguments {
             Some(Command::Sync(flags)) => Ok(Command::Sync(self.sync.and(flags)?)),
             Some(other) => match self.sync.first() {
                 None => Ok(other),
-                Some(flag) => Err(Failure::usage(format!(
-                    "{flag} changes a sync; other commands do not take it"
-                ))),
+                Some(flag) => Err(Failure::usage(format!("{flag} changes a sync; other commands do not take it"))),
             },
         }
     }
@@ -163,8 +153,8 @@ mod tests {
     use super::*;
 
     fn command(line: &str) -> Result<Command, Failure> {
-        let mut arguments = Arguments::try_parse_from(line.split(' '))
-            .map_err(|error| Failure::usage(error.to_string()))?;
+        let mut arguments =
+            Arguments::try_parse_from(line.split(' ')).map_err(|error| Failure::usage(error.to_string()))?;
         arguments.take_command()
     }
 
@@ -175,40 +165,25 @@ mod tests {
 
     #[test]
     fn no_command_is_an_incremental_sync() {
-        for line in [
-            "aqe-sync",
-            "aqe-sync sync",
-            "aqe-sync --json",
-            "aqe-sync sync -v",
-        ] {
-            let Ok(Command::Sync(flags)) = command(line) else {
-                panic!("{line}")
-            };
+        for line in ["aqe-sync", "aqe-sync sync", "aqe-sync --json", "aqe-sync sync -v"] {
+            let Ok(Command::Sync(flags)) = command(line) else { panic!("{line}") };
             assert_eq!((flags.mode(), flags.dry_run), (Mode::Incremental, false));
         }
     }
 
     #[test]
     fn sync_flags_stand_before_or_after_the_command() {
-        for line in [
-            "aqe-sync --full",
-            "aqe-sync --full sync",
-            "aqe-sync sync --full",
-        ] {
-            let Ok(Command::Sync(flags)) = command(line) else {
-                panic!("{line}")
-            };
+        for line in ["aqe-sync --full", "aqe-sync --full sync", "aqe-sync sync --full"] {
+            let Ok(Command::Sync(flags)) = command(line) else { panic!("{line}") };
             assert_eq!(flags.mode(), Mode::Full);
         }
     }
 
     #[test]
     fn common_flags_stand_before_or_after_the_command() {
-        for line in [
-            "aqe-sync --env ci status --json",
-            "aqe-sync status --json --env ci",
-            "aqe-sync --json --env=ci status",
-        ] {
+        for line in
+            ["aqe-sync --env ci status --json", "aqe-sync status --json --env ci", "aqe-sync --json --env=ci status"]
+        {
             let arguments = Arguments::try_parse_from(line.split(' ')).expect(line);
             assert!(arguments.global.json);
             assert_eq!(arguments.global.env.as_deref(), Some("ci"));

@@ -46,32 +46,19 @@ pub(crate) struct Failure {
 impl Failure {
     /// The person at the terminal has to say something else.
     pub(crate) fn usage(message: impl Into<String>) -> Self {
-        Self {
-            exit: Exit::Usage,
-            message: message.into(),
-        }
+        Self { exit: Exit::Usage, message: message.into() }
     }
 
     /// The world has to be different.
     pub(crate) fn failed(message: impl Into<String>) -> Self {
-        Self {
-            exit: Exit::Failed,
-            message: message.into(),
-        }
+        Self { exit: Exit::Failed, message: message.into() }
     }
 }
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        let exit = if error.kind() == ErrorKind::Invalid {
-            Exit::Usage
-        } else {
-            Exit::Failed
-        };
-        Self {
-            exit,
-            message: describe(&error),
-        }
+        let exit = if error.kind() == ErrorKind::Invalid { Exit::Usage } else { Exit::Failed };
+        Self { exit, message: describe(&error) }
     }
 }
 
@@ -81,30 +68,18 @@ mod tests {
 
     #[test]
     fn the_codes_are_those_of_the_contract() {
-        assert_eq!(
-            [Exit::Ok, Exit::Warning, Exit::Failed, Exit::Usage].map(|exit| exit as u8),
-            [0, 1, 2, 3]
-        );
+        assert_eq!([Exit::Ok, Exit::Warning, Exit::Failed, Exit::Usage].map(|exit| exit as u8), [0, 1, 2, 3]);
     }
 
     #[test]
     fn a_report_ends_with_the_code_of_its_status() {
         let statuses = [Status::Ok, Status::Partial, Status::Failed];
-        assert_eq!(
-            statuses.map(Exit::from),
-            [Exit::Ok, Exit::Warning, Exit::Failed]
-        );
+        assert_eq!(statuses.map(Exit::from), [Exit::Ok, Exit::Warning, Exit::Failed]);
     }
 
     #[test]
     fn an_invalid_argument_is_a_usage_error_and_the_rest_a_failure() {
-        assert_eq!(
-            Failure::from(Error::new(ErrorKind::Invalid, "no")).exit,
-            Exit::Usage
-        );
-        assert_eq!(
-            Failure::from(Error::new(ErrorKind::Io, "no")).exit,
-            Exit::Failed
-        );
+        assert_eq!(Failure::from(Error::new(ErrorKind::Invalid, "no")).exit, Exit::Usage);
+        assert_eq!(Failure::from(Error::new(ErrorKind::Io, "no")).exit, Exit::Failed);
     }
 }

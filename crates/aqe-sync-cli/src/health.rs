@@ -47,21 +47,13 @@ pub(crate) struct Finding {
 
 /// The worst of them.
 pub(crate) fn worst(findings: &[Finding]) -> Level {
-    findings
-        .iter()
-        .map(|finding| finding.level)
-        .max()
-        .unwrap_or(Level::Ok)
+    findings.iter().map(|finding| finding.level).max().unwrap_or(Level::Ok)
 }
 
 /// Looks at all environments, or at `only` one.
 pub(crate) fn findings(overview: &Overview, only: Option<&str>, now: Timestamp) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for environment in overview
-        .environments
-        .iter()
-        .filter(|each| only.is_none_or(|only| each.environment == only))
-    {
+    for environment in overview.environments.iter().filter(|each| only.is_none_or(|only| each.environment == only)) {
         findings.extend(last_run(environment, &overview.runs));
         findings.extend(stale(environment, &overview.runs, now));
     }
@@ -69,51 +61,34 @@ pub(crate) fn findings(overview: &Overview, only: Option<&str>, now: Timestamp) 
         let letters = counted(overview.dead_letters, "record");
         findings.push(Finding {
             level: Level::Warning,
-            message: format!("{letters} could not be stored: see the hub's dead_letters, correct them at their source, sync again"),
+            message: format!(
+                "{letters} could not be stored: see the hub's dead_letters, correct them at their source, sync again"
+            ),
         });
     }
     findings
 }
 
 /// When the environment last synced to the end, as far as the last runs tell.
-pub(crate) fn last_finished(
-    environment: &EnvironmentOverview,
-    runs: &[RunOverview],
-) -> Option<Timestamp> {
-    let own_runs = runs
-        .iter()
-        .filter(|run| run.environment == environment.environment && run.status != "failed");
-    own_runs
-        .filter_map(|run| Timestamp::parse(&run.started_at))
-        .max()
+pub(crate) fn last_finished(environment: &EnvironmentOverview, runs: &[RunOverview]) -> Option<Timestamp> {
+    let own_runs = runs.iter().filter(|run| run.environment == environment.environment && run.status != "failed");
+    own_runs.filter_map(|run| Timestamp::parse(&run.started_at)).max()
 }
 
 fn last_run(environment: &EnvironmentOverview, runs: &[RunOverview]) -> Option<Finding> {
-    let run = runs
-        .iter()
-        .find(|run| run.environment == environment.environment)?;
+    let run = runs.iter().find(|run| run.environment == environment.environment)?;
     let how = match run.status.as_str() {
         "ok" => return None,
         "partial" => "was done only in part",
         _ => "failed",
     };
-    let message = format!(
-        "{}: the last sync {how}; run aqe-sync to see why",
-        environment.environment
-    );
-    Some(Finding {
-        level: Level::Warning,
-        message,
-    })
+    let message = format!("{}: the last sync {how}; run aqe-sync to see why", environment.environment);
+    Some(Finding { level: Level::Warning, message })
 }
 
 /// The oldest stream, if it is too old. A sync that finds a source unchanged
 /// writes nothing for it, so a later run of the environment counts as well.
-fn stale(
-    environment: &EnvironmentOverview,
-    runs: &[RunOverview],
-    now: Timestamp,
-) -> Option<Finding> {
+fn stale(environment: &EnvironmentOverview, runs: &[RunOverview], now: Timestamp) -> Option<Finding> {
     let last_run = last_finished(environment, runs);
     let moments = environment.streams.iter().filter_map(|stream| {
         let synced = stream.last_synced.as_deref().and_then(Timestamp::parse);
@@ -155,10 +130,7 @@ mod tests {
             last_synced: last_synced.map(str::to_owned),
             rows: 1,
         };
-        EnvironmentOverview {
-            environment: name.into(),
-            streams: vec![stream],
-        }
+        EnvironmentOverview { environment: name.into(), streams: vec![stream] }
     }
 
     fn run(environment: &str, status: &str, started_at: &str) -> RunOverview {
@@ -176,19 +148,8 @@ mod tests {
         }
     }
 
-    fn overview(
-        environments: Vec<EnvironmentOverview>,
-        runs: Vec<RunOverview>,
-        dead_letters: u64,
-    ) -> Overview {
-        Overview {
-            environments,
-            tables: Vec::new(),
-            conflicts: 0,
-            dead_letters,
-            bytes: 0,
-            runs,
-        }
+    fn overview(environments: Vec<EnvironmentOverview>, runs: Vec<RunOverview>, dead_letters: u64) -> Overview {
+        Overview { environments, tables: Vec::new(), conflicts: 0, dead_letters, bytes: 0, runs }
     }
 
     fn level(overview: &Overview) -> Level {
@@ -205,11 +166,7 @@ mod tests {
             ("2026-11-19T12:00:00Z", Level::Critical),
             ("2027-01-01T00:00:00Z", Level::Ok),
         ] {
-            assert_eq!(
-                level(&overview(vec![environment("e", Some(last))], Vec::new(), 0)),
-                expected,
-                "{last}"
-            );
+            assert_eq!(level(&overview(vec![environment("e", Some(last))], Vec::new(), 0)), expected, "{last}");
         }
     }
 
@@ -217,50 +174,24 @@ mod tests {
     fn a_run_that_found_nothing_changed_keeps_its_streams_fresh() {
         let old = || environment("e", Some("2026-01-01T00:00:00Z"));
         let recent = "2026-11-22T11:00:00Z";
-        assert_eq!(
-            level(&overview(vec![old()], vec![run("e", "ok", recent)], 0)),
-            Level::Ok
-        );
-        assert_eq!(
-            level(&overview(vec![old()], vec![run("e", "failed", recent)], 0)),
-            Level::Critical
-        );
-        assert_eq!(
-            level(&overview(vec![old()], vec![run("other", "ok", recent)], 0)),
-            Level::Critical
-        );
+        assert_eq!(level(&overview(vec![old()], vec![run("e", "ok", recent)], 0)), Level::Ok);
+        assert_eq!(level(&overview(vec![old()], vec![run("e", "failed", recent)], 0)), Level::Critical);
+        assert_eq!(level(&overview(vec![old()], vec![run("other", "ok", recent)], 0)), Level::Critical);
     }
 
     #[test]
     fn the_last_run_and_dead_letters_warn() {
         let fresh = || environment("e", Some(NOW));
         let runs = || vec![run("e", "ok", NOW), run("e", "failed", NOW)];
-        assert_eq!(
-            level(&overview(vec![fresh()], runs(), 0)),
-            Level::Ok,
-            "only the latest counts"
-        );
-        assert_eq!(
-            level(&overview(vec![fresh()], vec![run("e", "partial", NOW)], 0)),
-            Level::Warning
-        );
-        assert_eq!(
-            level(&overview(vec![fresh()], Vec::new(), 1)),
-            Level::Warning
-        );
+        assert_eq!(level(&overview(vec![fresh()], runs(), 0)), Level::Ok, "only the latest counts");
+        assert_eq!(level(&overview(vec![fresh()], vec![run("e", "partial", NOW)], 0)), Level::Warning);
+        assert_eq!(level(&overview(vec![fresh()], Vec::new(), 1)), Level::Warning);
     }
 
     #[test]
     fn one_environment_can_be_looked_at_alone() {
-        let overview = overview(
-            vec![environment("old", Some("2020-01-01T00:00:00Z"))],
-            Vec::new(),
-            0,
-        );
+        let overview = overview(vec![environment("old", Some("2020-01-01T00:00:00Z"))], Vec::new(), 0);
         assert!(findings(&overview, Some("new"), now()).is_empty());
-        assert_eq!(
-            worst(&findings(&overview, Some("old"), now())),
-            Level::Critical
-        );
+        assert_eq!(worst(&findings(&overview, Some("old"), now())), Level::Critical);
     }
 }

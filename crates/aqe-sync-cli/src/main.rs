@@ -40,21 +40,14 @@ fn answer(error: &clap::Error) -> Exit {
     }
     let message = masked(&error.render().to_string());
     let terminal = Terminal::new(Verbosity::Normal, false, true);
-    terminal.error(
-        message
-            .trim_end()
-            .strip_prefix("error: ")
-            .unwrap_or(&message),
-    );
+    terminal.error(message.trim_end().strip_prefix("error: ").unwrap_or(&message));
     Exit::Usage
 }
 
 /// A message without the passwords that stand on the command line, wherever
 /// somebody put them.
 fn masked(message: &str) -> String {
-    let arguments = std::env::args_os()
-        .skip(1)
-        .map(|text| text.to_string_lossy().into_owned());
+    let arguments = std::env::args_os().skip(1).map(|text| text.to_string_lossy().into_owned());
     let arguments: Vec<String> = arguments.collect();
     mask_arguments(message, arguments.iter().map(String::as_str))
 }
@@ -91,10 +84,7 @@ fn execute(
     let root = project::root(global.root.as_deref())?;
     let name = project::default_environment(&root.value);
     let settings = Settings::load(root, &name, global, variables)?;
-    let context = Context {
-        settings: &settings,
-        terminal,
-    };
+    let context = Context { settings: &settings, terminal };
     match command {
         Command::Sync(flags) => command::sync::run(&context, flags),
         Command::Status => command::status::run(&context),

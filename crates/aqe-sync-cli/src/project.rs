@@ -17,23 +17,16 @@ pub(crate) fn root(given: Option<&Path>) -> Result<Setting<PathBuf>, Failure> {
     let (path, origin) = match given {
         Some(path) if path.is_dir() => (path.to_owned(), Origin::Flag("--root")),
         Some(path) => {
-            return Err(Failure::usage(format!(
-                "flag --root: {} is not a folder",
-                path.display()
-            )));
+            return Err(Failure::usage(format!("flag --root: {} is not a folder", path.display())));
         }
         None => {
-            let here = std::env::current_dir().map_err(|error| {
-                Failure::failed(format!(
-                    "cannot find out the current folder: {error}; use --root"
-                ))
-            })?;
+            let here = std::env::current_dir()
+                .map_err(|error| Failure::failed(format!("cannot find out the current folder: {error}; use --root")))?;
             (find_root(&here), Origin::Default)
         }
     };
-    let path = path
-        .canonicalize()
-        .map_err(|error| Failure::failed(format!("cannot open {}: {error}", path.display())))?;
+    let path =
+        path.canonicalize().map_err(|error| Failure::failed(format!("cannot open {}: {error}", path.display())))?;
     Ok(Setting::new(path, origin))
 }
 
@@ -47,11 +40,7 @@ pub(crate) fn default_environment(root: &Path) -> String {
 fn environment_name(host: &str, project: &str) -> String {
     let clean = |name: &str, fallback: &str| {
         let kept: String = name.trim().chars().filter(|c| !c.is_control()).collect();
-        if kept.is_empty() {
-            fallback.to_owned()
-        } else {
-            kept
-        }
+        if kept.is_empty() { fallback.to_owned() } else { kept }
     };
     format!("{}:{}", clean(host, "host"), clean(project, "project"))
 }
@@ -75,20 +64,14 @@ pub(crate) fn create_state_folder(root: &Path) -> Result<bool, Failure> {
     let created = std::fs::create_dir_all(&folder).and_then(|()| std::fs::write(&ignore, "*\n"));
     created.map_err(|error| {
         let advice = "make the project writable; --dry-run works without writing";
-        Failure::failed(format!(
-            "cannot write to {}: {error}; {advice}",
-            folder.display()
-        ))
+        Failure::failed(format!("cannot write to {}: {error}; {advice}", folder.display()))
     })?;
     Ok(true)
 }
 
 /// A path as people write it: relative to the root where it lies in it.
 pub(crate) fn shown(path: &Path, root: &Path) -> String {
-    path.strip_prefix(root)
-        .unwrap_or(path)
-        .display()
-        .to_string()
+    path.strip_prefix(root).unwrap_or(path).display().to_string()
 }
 
 #[cfg(test)]
@@ -106,8 +89,7 @@ mod tests {
         let root = tempfile::tempdir().expect("a folder");
         assert!(create_state_folder(root.path()).expect("created"));
         assert!(!create_state_folder(root.path()).expect("is there"));
-        let ignore =
-            std::fs::read_to_string(root.path().join(".aqe-sync/.gitignore")).expect("readable");
+        let ignore = std::fs::read_to_string(root.path().join(".aqe-sync/.gitignore")).expect("readable");
         assert_eq!(ignore, "*\n");
     }
 }

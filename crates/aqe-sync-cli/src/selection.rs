@@ -15,14 +15,8 @@ pub(crate) struct Candidate<'a> {
 /// Whether one item of a list means this source.
 pub(crate) fn means(item: &str, source: Candidate<'_>) -> bool {
     let item = item.trim();
-    let path = item
-        .strip_prefix("./")
-        .unwrap_or(item)
-        .trim_end_matches('/');
-    let folder = source
-        .name
-        .strip_prefix(path)
-        .is_some_and(|rest| rest.starts_with('/'));
+    let path = item.strip_prefix("./").unwrap_or(item).trim_end_matches('/');
+    let folder = source.name.strip_prefix(path).is_some_and(|rest| rest.starts_with('/'));
     item == source.tool
         || path == source.name
         || folder && !path.is_empty()
@@ -65,9 +59,7 @@ pub(crate) fn check(items: &[String], sources: &[Candidate<'_>]) -> Result<(), F
 
 /// The items that mean nothing.
 pub(crate) fn unmatched<'a>(items: &'a [String], sources: &[Candidate<'_>]) -> Vec<&'a str> {
-    let idle = items
-        .iter()
-        .filter(|item| !sources.iter().any(|source| means(item, *source)));
+    let idle = items.iter().filter(|item| !sources.iter().any(|source| means(item, *source)));
     idle.map(String::as_str).collect()
 }
 
@@ -77,10 +69,7 @@ fn nothing_means(item: &str, sources: &[Candidate<'_>]) -> String {
         message.push_str("none was found at all: check --root");
         return message;
     }
-    let names: Vec<String> = sources
-        .iter()
-        .map(|source| format!("\n  {} ({})", source.name, source.tool))
-        .collect();
+    let names: Vec<String> = sources.iter().map(|source| format!("\n  {} ({})", source.name, source.tool)).collect();
     message + "found were:" + &names.concat()
 }
 
@@ -94,14 +83,8 @@ pub(crate) fn takes_part(include: &[String], exclude: &[String], source: Candida
 mod tests {
     use super::*;
 
-    const MEMORY: Candidate<'_> = Candidate {
-        name: "v3/.agentic-qe/memory.db",
-        tool: "agentic-qe",
-    };
-    const STORE: Candidate<'_> = Candidate {
-        name: ".claude-flow/memory/store.json",
-        tool: "claude-flow",
-    };
+    const MEMORY: Candidate<'_> = Candidate { name: "v3/.agentic-qe/memory.db", tool: "agentic-qe" };
+    const STORE: Candidate<'_> = Candidate { name: ".claude-flow/memory/store.json", tool: "claude-flow" };
 
     #[test]
     fn a_source_is_meant_by_its_name_folder_tool_or_pattern() {
@@ -125,17 +108,7 @@ mod tests {
 
     #[test]
     fn parts_of_names_do_not_match() {
-        for item in [
-            "v",
-            "v3/.agentic",
-            "memory.db",
-            "*.json",
-            "agentic",
-            "",
-            "./",
-            "/",
-            "v3/*.d",
-        ] {
+        for item in ["v", "v3/.agentic", "memory.db", "*.json", "agentic", "", "./", "/", "v3/*.d"] {
             assert!(!means(item, MEMORY), "{item}");
         }
     }
@@ -144,17 +117,8 @@ mod tests {
     fn an_item_that_means_nothing_is_refused_with_what_there_is() {
         let failure = check(&["v3".into(), "v4".into()], &[MEMORY, STORE]).expect_err("v4");
         assert_eq!(failure.exit, crate::exit::Exit::Usage);
-        assert!(
-            failure.message.contains("\"v4\"") && failure.message.contains(STORE.name),
-            "{}",
-            failure.message
-        );
-        assert!(
-            check(&["*".into()], &[])
-                .expect_err("nothing")
-                .message
-                .contains("--root")
-        );
+        assert!(failure.message.contains("\"v4\"") && failure.message.contains(STORE.name), "{}", failure.message);
+        assert!(check(&["*".into()], &[]).expect_err("nothing").message.contains("--root"));
     }
 
     #[test]
@@ -163,10 +127,6 @@ mod tests {
         assert!(takes_part(&[], &[], STORE));
         assert!(takes_part(&list(&["claude-flow"]), &[], STORE));
         assert!(!takes_part(&list(&["v3"]), &[], STORE));
-        assert!(!takes_part(
-            &list(&["claude-flow"]),
-            &list(&["*.json"]),
-            STORE
-        ));
+        assert!(!takes_part(&list(&["claude-flow"]), &list(&["*.json"]), STORE));
     }
 }

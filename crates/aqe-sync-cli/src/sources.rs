@@ -40,10 +40,7 @@ pub(crate) struct Chosen {
 /// When the project cannot be searched, or an item of `--sources` means nothing.
 pub(crate) fn choose(settings: &Settings, terminal: &Terminal) -> Result<Chosen, Failure> {
     let Discovery { found, skipped } = discover(&settings.root.value)?;
-    let priorities = found
-        .iter()
-        .map(|found| (found.file.name.clone(), found.file.priority))
-        .collect();
+    let priorities = found.iter().map(|found| (found.file.name.clone(), found.file.priority)).collect();
     let candidates: Vec<Candidate<'_>> = found.iter().map(candidate).collect();
     let (include, exclude) = (&settings.include, &settings.exclude.value);
     match include.origin {
@@ -51,30 +48,18 @@ pub(crate) fn choose(settings: &Settings, terminal: &Terminal) -> Result<Chosen,
         // A file serves several machines, and not each has every tool.
         _ => {
             for item in selection::unmatched(&include.value, &candidates) {
-                terminal.warning(&format!(
-                    "{}: no source is named {item:?} here",
-                    include.origin
-                ));
+                terminal.warning(&format!("{}: no source is named {item:?} here", include.origin));
             }
         }
     }
     let total = found.len();
-    let takes_part =
-        |found: &Found| selection::takes_part(&include.value, exclude, candidate(found));
+    let takes_part = |found: &Found| selection::takes_part(&include.value, exclude, candidate(found));
     let found: Vec<Found> = found.into_iter().filter(takes_part).collect();
-    Ok(Chosen {
-        left_out: total - found.len(),
-        found,
-        priorities,
-        skipped,
-    })
+    Ok(Chosen { left_out: total - found.len(), found, priorities, skipped })
 }
 
 fn candidate(found: &Found) -> Candidate<'_> {
-    Candidate {
-        name: found.file.name.as_str(),
-        tool: found.tool,
-    }
+    Candidate { name: found.file.name.as_str(), tool: found.tool }
 }
 
 impl Chosen {
@@ -84,39 +69,24 @@ impl Chosen {
             return;
         }
         if self.found.is_empty() && self.left_out == 0 {
-            terminal.say(&plain(&format!(
-                "no agent memory was found in {} and below",
-                root.display()
-            )));
-            terminal.say(&format!(
-                "aqe-sync knows these files, in any package: {}",
-                KNOWN_FILES.join(", ")
-            ));
+            terminal.say(&plain(&format!("no agent memory was found in {} and below", root.display())));
+            terminal.say(&format!("aqe-sync knows these files, in any package: {}", KNOWN_FILES.join(", ")));
             terminal.say("if the project is elsewhere, name it with --root DIR");
         } else {
-            let left_out = if self.left_out == 0 {
-                String::new()
-            } else {
-                format!(", {} not chosen", self.left_out)
-            };
+            let left_out = if self.left_out == 0 { String::new() } else { format!(", {} not chosen", self.left_out) };
             let sources = counted(self.found.len() as u64, "source");
-            terminal.say(&plain(&format!(
-                "{sources} in {}{left_out}",
-                root.display()
-            )));
-            terminal.say(&indented(self.found.iter().map(|found| {
-                vec![
-                    Cell::text(&found.file.name),
-                    Cell::text(found.tool),
-                    Cell::text(&found.what),
-                ]
-            })));
+            terminal.say(&plain(&format!("{sources} in {}{left_out}", root.display())));
+            terminal.say(&indented(
+                self.found
+                    .iter()
+                    .map(|found| vec![Cell::text(&found.file.name), Cell::text(found.tool), Cell::text(&found.what)]),
+            ));
         }
         if !self.skipped.is_empty() {
             terminal.say("skipped");
-            terminal.say(&indented(self.skipped.iter().map(|skipped| {
-                vec![Cell::text(&skipped.name), Cell::text(&skipped.reason)]
-            })));
+            terminal.say(&indented(
+                self.skipped.iter().map(|skipped| vec![Cell::text(&skipped.name), Cell::text(&skipped.reason)]),
+            ));
         }
         terminal.say("");
     }
@@ -130,10 +100,6 @@ impl Chosen {
 fn indented(rows: impl Iterator<Item = Vec<Cell>>) -> String {
     let mut table = Table::new(&[]);
     rows.for_each(|row| table.row(row));
-    let lines: Vec<String> = table
-        .draw_plain()
-        .lines()
-        .map(|line| format!("  {line}"))
-        .collect();
+    let lines: Vec<String> = table.draw_plain().lines().map(|line| format!("  {line}")).collect();
     lines.join("\n")
 }

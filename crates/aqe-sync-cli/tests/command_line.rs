@@ -28,10 +28,7 @@ fn program(root: &Path) -> Command {
 }
 
 fn run(root: &Path, arguments: &[&str]) -> Output {
-    program(root)
-        .args(arguments)
-        .output()
-        .expect("the program runs")
+    program(root).args(arguments).output().expect("the program runs")
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -65,12 +62,7 @@ const RECORDS: u64 = 55;
 #[test]
 fn help_and_version_are_answers() {
     let root = folder();
-    for arguments in [
-        vec!["--help"],
-        vec!["--version"],
-        vec!["sync", "--help"],
-        vec!["-h"],
-    ] {
+    for arguments in [vec!["--help"], vec!["--version"], vec!["sync", "--help"], vec!["-h"]] {
         let output = run(root.path(), &arguments);
         assert_eq!(output.status.code(), Some(0), "{arguments:?}");
         assert!(!output.stdout.is_empty() && output.stderr.is_empty());
@@ -94,33 +86,18 @@ fn wrong_usage_ends_with_3_and_says_why_on_standard_error() {
         vec!["--config", "nowhere.toml"],
     ] {
         let output = run(root.path(), &arguments);
-        assert_eq!(
-            output.status.code(),
-            Some(3),
-            "{arguments:?}: {}",
-            everything(&output)
-        );
-        assert!(
-            output.stdout.is_empty() && !output.stderr.is_empty(),
-            "{arguments:?}"
-        );
+        assert_eq!(output.status.code(), Some(3), "{arguments:?}: {}", everything(&output));
+        assert!(output.stdout.is_empty() && !output.stderr.is_empty(), "{arguments:?}");
     }
-    let output = program(root.path())
-        .env("GCP_TUNNEL_PORT", "high")
-        .output()
-        .expect("runs");
+    let output = program(root.path()).env("GCP_TUNNEL_PORT", "high").output().expect("runs");
     assert_eq!(output.status.code(), Some(3));
     assert!(text(&output.stderr).contains("GCP_TUNNEL_PORT"));
 }
 
 #[test]
 fn a_server_as_hub_is_refused_plainly() {
-    let output = run(
-        folder().path(),
-        &["--hub", "postgres://user:hunter2@host/db"],
-    );
-    let expected =
-        "this version of aqe-sync writes to the embedded hub only; use --hub sqlite:PATH";
+    let output = run(folder().path(), &["--hub", "postgres://user:hunter2@host/db"]);
+    let expected = "this version of aqe-sync writes to the embedded hub only; use --hub sqlite:PATH";
     assert!(text(&output.stderr).contains(expected));
 }
 
@@ -145,53 +122,27 @@ fn no_output_ever_holds_a_password() {
         vec!["--sources", url],
         vec!["status", "--env", "x", url],
     ] {
-        let output = program(root.path())
-            .args(&arguments)
-            .env("PGPASSWORD", "hunter2")
-            .output()
-            .expect("runs");
+        let output = program(root.path()).args(&arguments).env("PGPASSWORD", "hunter2").output().expect("runs");
         let said = everything(&output);
         assert!(!said.contains("hunter2"), "{arguments:?}: {said}");
     }
-    let output = program(root.path())
-        .arg("config")
-        .env("AQE_HUB", url)
-        .env("PGPASSWORD", "hunter2")
-        .output();
+    let output = program(root.path()).arg("config").env("AQE_HUB", url).env("PGPASSWORD", "hunter2").output();
     let said = everything(&output.expect("runs"));
-    assert!(
-        !said.contains("hunter2") && said.contains("postgres://user:********@host/db"),
-        "{said}"
-    );
+    assert!(!said.contains("hunter2") && said.contains("postgres://user:********@host/db"), "{said}");
     assert!(said.contains("variable PGPASSWORD"), "{said}");
 }
 
 #[test]
 fn config_shows_each_value_and_where_it_comes_from() {
     let root = folder();
-    std::fs::write(
-        root.path().join("aqe-sync.toml"),
-        "\n[gcp]\nzone = \"here\"\n",
-    )
-    .expect("written");
+    std::fs::write(root.path().join("aqe-sync.toml"), "\n[gcp]\nzone = \"here\"\n").expect("written");
     let mut command = program(root.path());
-    command.env("AQE_ENV", "laptop").env("GCP_USER", "").args([
-        "config",
-        "--json",
-        "--hub",
-        "sqlite:x.db",
-    ]);
+    command.env("AQE_ENV", "laptop").env("GCP_USER", "").args(["config", "--json", "--hub", "sqlite:x.db"]);
     let configuration = json(&command.output().expect("runs"));
     let setting = |key: &str| {
         let settings = configuration["settings"].as_array().expect("a list");
-        let found = settings
-            .iter()
-            .find(|setting| setting["key"] == key)
-            .expect(key);
-        (
-            found["value"].clone(),
-            found["origin"].as_str().expect("text").to_owned(),
-        )
+        let found = settings.iter().find(|setting| setting["key"] == key).expect(key);
+        (found["value"].clone(), found["origin"].as_str().expect("text").to_owned())
     };
     assert_eq!(setting("env"), ("laptop".into(), "variable AQE_ENV".into()));
     assert_eq!(setting("hub"), ("sqlite:x.db".into(), "flag --hub".into()));
@@ -220,10 +171,7 @@ fn status_before_the_first_sync_says_how_to_begin() {
     let output = run(root.path(), &["status"]);
     assert_eq!(output.status.code(), Some(0));
     assert!(text(&output.stdout).contains("run aqe-sync"));
-    assert_eq!(
-        json(&run(root.path(), &["status", "--json"]))["status"],
-        "ok"
-    );
+    assert_eq!(json(&run(root.path(), &["status", "--json"]))["status"], "ok");
     assert!(!root.path().join(".aqe-sync").exists());
 }
 
@@ -245,11 +193,8 @@ fn init_prepares_once_and_its_file_is_valid_also_uncommented() {
     assert!(text(&run(root.path(), &["init"]).stdout).starts_with("nothing to do"));
     let file = root.path().join("aqe-sync.toml");
     let commented = std::fs::read_to_string(&file).expect("readable");
-    let lines = commented.lines().map(|line| {
-        line.strip_prefix('#')
-            .filter(|rest| !rest.starts_with(' '))
-            .unwrap_or(line)
-    });
+    let lines =
+        commented.lines().map(|line| line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).unwrap_or(line));
     std::fs::write(&file, lines.collect::<Vec<_>>().join("\n")).expect("written");
     let output = run(root.path(), &["config"]);
     assert_eq!(output.status.code(), Some(0), "{}", everything(&output));
@@ -265,14 +210,8 @@ fn a_sync_again_changes_nothing_and_says_so() {
     assert_eq!(report["environment"], "laptop");
     assert_eq!(report["totals"]["inserted"], RECORDS);
     assert!(report.get("dry_run").is_none());
-    let second = json(&run(
-        root.path(),
-        &["sync", "--full", "--json", "--env", "laptop"],
-    ));
-    assert_eq!(
-        (&second["totals"]["read"], &second["totals"]["unchanged"]),
-        (&RECORDS.into(), &RECORDS.into())
-    );
+    let second = json(&run(root.path(), &["sync", "--full", "--json", "--env", "laptop"]));
+    assert_eq!((&second["totals"]["read"], &second["totals"]["unchanged"]), (&RECORDS.into(), &RECORDS.into()));
 }
 
 #[test]
@@ -301,12 +240,8 @@ fn silence_is_silent_and_plain_output_has_no_colours() {
 #[test]
 fn a_reader_that_goes_away_is_no_fault() {
     let root = project();
-    let mut child = program(root.path())
-        .arg("--json")
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("starts");
+    let mut child =
+        program(root.path()).arg("--json").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
     drop(child.stdout.take());
     let output = child.wait_with_output().expect("ends");
     assert_eq!(output.status.code(), Some(0));
@@ -316,18 +251,9 @@ fn a_reader_that_goes_away_is_no_fault() {
 #[test]
 fn a_project_that_cannot_be_written_to_fails_with_a_whole_report() {
     let root = project();
-    std::fs::write(
-        root.path().join(".aqe-sync"),
-        "a file where the folder should be",
-    )
-    .expect("written");
+    std::fs::write(root.path().join(".aqe-sync"), "a file where the folder should be").expect("written");
     let output = run(root.path(), &["--json"]);
     assert_eq!(output.status.code(), Some(2), "{}", everything(&output));
     assert_eq!(json(&output)["status"], "failed");
-    assert!(
-        json(&output)["error"]
-            .as_str()
-            .expect("said")
-            .contains(".aqe-sync")
-    );
+    assert!(json(&output)["error"].as_str().expect("said").contains(".aqe-sync"));
 }

@@ -19,11 +19,7 @@ struct Configuration {
 /// When it cannot be written.
 pub(crate) fn run(context: &Context<'_>) -> Result<Exit, Failure> {
     let configuration = Configuration {
-        file: context
-            .settings
-            .file
-            .as_ref()
-            .map(|path| path.display().to_string()),
+        file: context.settings.file.as_ref().map(|path| path.display().to_string()),
         settings: entries(context.settings),
     };
     context.terminal.json(&configuration)?;
@@ -33,15 +29,9 @@ pub(crate) fn run(context: &Context<'_>) -> Result<Exit, Failure> {
         table.row(vec![
             Cell::text(&entry.key),
             Cell::text(entry.value.as_deref().unwrap_or("-")),
-            if entry.value.is_some() {
-                origin
-            } else {
-                origin.colour(Colour::Dim)
-            },
+            if entry.value.is_some() { origin } else { origin.colour(Colour::Dim) },
         ]);
     }
-    context
-        .terminal
-        .result(&table.draw(context.terminal.paint))?;
+    context.terminal.result(&table.draw(context.terminal.paint))?;
     Ok(Exit::Ok)
 }

@@ -48,16 +48,11 @@ fn prepare(context: &Context<'_>) -> Result<Prepared, Failure> {
     }
     if context.settings.file.is_none() {
         let path = root.join(FILE_NAME);
-        std::fs::write(&path, TEMPLATE).map_err(|error| {
-            Failure::failed(format!("cannot write {}: {error}", path.display()))
-        })?;
+        std::fs::write(&path, TEMPLATE)
+            .map_err(|error| Failure::failed(format!("cannot write {}: {error}", path.display())))?;
         created.push(FILE_NAME.to_owned());
     }
-    Ok(Prepared {
-        root: root.display().to_string(),
-        hub: context.hub_shown(),
-        created,
-    })
+    Ok(Prepared { root: root.display().to_string(), hub: context.hub_shown(), created })
 }
 
 fn tell(context: &Context<'_>, prepared: &Prepared) -> Result<Exit, Failure> {

@@ -35,9 +35,9 @@ impl Context<'_> {
     fn hub_file(&self) -> Result<PathBuf, Failure> {
         match &self.settings.hub.value {
             Hub::Embedded { path, .. } => Ok(path.clone()),
-            Hub::Postgres(_) => Err(Failure::usage(
-                "this version of aqe-sync writes to the embedded hub only; use --hub sqlite:PATH",
-            )),
+            Hub::Postgres(_) => {
+                Err(Failure::usage("this version of aqe-sync writes to the embedded hub only; use --hub sqlite:PATH"))
+            }
         }
     }
 
@@ -52,11 +52,7 @@ impl Context<'_> {
     /// Ends a command that could not be carried out: programs get an object too.
     fn failed(&self, failure: Failure) -> Result<Exit, Failure> {
         if failure.exit == Exit::Failed {
-            self.terminal.json(&Failed {
-                status: "failed",
-                hub: self.hub_shown(),
-                error: &failure.message,
-            })?;
+            self.terminal.json(&Failed { status: "failed", hub: self.hub_shown(), error: &failure.message })?;
         }
         Err(failure)
     }

@@ -29,8 +29,7 @@ struct Answer<'a> {
 /// When the hub cannot be read.
 pub(crate) fn run(context: &Context<'_>) -> Result<Exit, Failure> {
     let hub_file = context.hub_file()?;
-    let overview = EmbeddedHub::open_existing(&hub_file)
-        .and_then(|hub| hub.map(|hub| hub.overview()).transpose());
+    let overview = EmbeddedHub::open_existing(&hub_file).and_then(|hub| hub.map(|hub| hub.overview()).transpose());
     match overview {
         Ok(Some(overview)) => show(context, &overview),
         Ok(None) => no_hub(context),
@@ -47,29 +46,15 @@ fn no_hub(context: &Context<'_>) -> Result<Exit, Failure> {
         bytes: 0,
         runs: Vec::new(),
     };
-    context
-        .terminal
-        .json(&answer(context, &empty, Vec::new()))?;
+    context.terminal.json(&answer(context, &empty, Vec::new()))?;
     let hub = context.hub_shown();
-    context.terminal.result(&format!(
-        "there is no hub at {hub} yet; run aqe-sync to create it and fill it"
-    ))?;
+    context.terminal.result(&format!("there is no hub at {hub} yet; run aqe-sync to create it and fill it"))?;
     Ok(Exit::Ok)
 }
 
-fn answer<'a>(
-    context: &'a Context<'_>,
-    overview: &'a Overview,
-    findings: Vec<Finding>,
-) -> Answer<'a> {
+fn answer<'a>(context: &'a Context<'_>, overview: &'a Overview, findings: Vec<Finding>) -> Answer<'a> {
     let environment = context.settings.environment.value.as_str();
-    Answer {
-        hub: context.hub_shown(),
-        environment,
-        status: worst(&findings),
-        findings,
-        overview,
-    }
+    Answer { hub: context.hub_shown(), environment, status: worst(&findings), findings, overview }
 }
 
 fn show(context: &Context<'_>, overview: &Overview) -> Result<Exit, Failure> {
@@ -79,11 +64,7 @@ fn show(context: &Context<'_>, overview: &Overview) -> Result<Exit, Failure> {
     let only = matches!(chosen.origin, Origin::Flag(_)).then(|| chosen.value.as_str());
     let answer = answer(context, overview, findings(overview, only, now));
     context.terminal.json(&answer)?;
-    for environment in overview
-        .environments
-        .iter()
-        .filter(|each| only.is_none_or(|only| each.environment == only))
-    {
+    for environment in overview.environments.iter().filter(|each| only.is_none_or(|only| each.environment == only)) {
         streams(context, environment, &overview.runs, now)?;
     }
     runs(context, overview, only, now)?;
@@ -95,11 +76,7 @@ fn show(context: &Context<'_>, overview: &Overview) -> Result<Exit, Failure> {
     }
     let rows: u64 = overview.tables.iter().map(|table| table.rows).sum();
     let gone: u64 = overview.tables.iter().map(|table| table.tombstones).sum();
-    let deleted = if gone == 0 {
-        String::new()
-    } else {
-        format!(", {} deleted", count(gone))
-    };
+    let deleted = if gone == 0 { String::new() } else { format!(", {} deleted", count(gone)) };
     let (word, colour) = match answer.status {
         Level::Ok => ("ok", Colour::Green),
         Level::Warning => ("warning", Colour::Yellow),
@@ -126,60 +103,27 @@ fn streams(
     let mut table = Table::new(&["source", "table", ">rows", "last change"]);
     let mut last = "";
     for stream in &environment.streams {
-        let source = if stream.source == last {
-            ""
-        } else {
-            stream.source.as_str()
-        };
+        let source = if stream.source == last { "" } else { stream.source.as_str() };
         last = &stream.source;
         let name = if stream.stream == stream.table {
             stream.table.clone()
         } else {
             format!("{} ({})", stream.table, stream.stream)
         };
-        let synced = stream
-            .last_synced
-            .as_deref()
-            .map_or_else(|| "never".to_owned(), |moment| in_words(moment, now));
-        table.row(vec![
-            Cell::text(source),
-            Cell::text(name),
-            Cell::number(stream.rows),
-            Cell::text(synced),
-        ]);
+        let synced = stream.last_synced.as_deref().map_or_else(|| "never".to_owned(), |moment| in_words(moment, now));
+        table.row(vec![Cell::text(source), Cell::text(name), Cell::number(stream.rows), Cell::text(synced)]);
     }
     let paint = context.terminal.paint;
     let name = paint.on(&plain(&environment.environment), Colour::Bold);
-    let synced = last_finished(environment, runs).map_or_else(String::new, |moment| {
-        format!(", last synced {}", age(moment, now))
-    });
-    context
-        .terminal
-        .result(&format!("{name}{synced}\n{}\n", table.draw(paint)))
+    let synced = last_finished(environment, runs)
+        .map_or_else(String::new, |moment| format!(", last synced {}", age(moment, now)));
+    context.terminal.result(&format!("{name}{synced}\n{}\n", table.draw(paint)))
 }
 
-fn runs(
-    context: &Context<'_>,
-    overview: &Overview,
-    only: Option<&str>,
-    now: Timestamp,
-) -> Result<(), Failure> {
-    let heading = [
-        "last runs",
-        "environment",
-        "mode",
-        "status",
-        ">read",
-        ">changed",
-        ">dead",
-        ">conflicts",
-        ">time",
-    ];
+fn runs(context: &Context<'_>, overview: &Overview, only: Option<&str>, now: Timestamp) -> Result<(), Failure> {
+    let heading = ["last runs", "environment", "mode", "status", ">read", ">changed", ">dead", ">conflicts", ">time"];
     let mut table = Table::new(&heading);
-    let wanted = overview
-        .runs
-        .iter()
-        .filter(|run| only.is_none_or(|only| run.environment == only));
+    let wanted = overview.runs.iter().filter(|run| only.is_none_or(|only| run.environment == only));
     for run in wanted.take(RUNS_SHOWN) {
         let colour = match run.status.as_str() {
             "ok" => Colour::Green,
@@ -201,9 +145,7 @@ fn runs(
     if table.is_empty() {
         return Ok(());
     }
-    context
-        .terminal
-        .result(&format!("{}\n", table.draw(context.terminal.paint)))
+    context.terminal.result(&format!("{}\n", table.draw(context.terminal.paint)))
 }
 
 fn in_words(moment: &str, now: Timestamp) -> String {

@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use aqe_sync_core::{
-    ConflictPolicy, Counters, DynSource, Engine, Ledger, Options, Report, Sink, SourceName, Status,
-    Timestamp,
+    ConflictPolicy, Counters, DynSource, Engine, Ledger, Options, Report, Sink, SourceName, Status, Timestamp,
 };
 use futures::executor::block_on;
 use serde::Serialize;
@@ -27,10 +26,7 @@ struct Account<'a> {
     dry_run: bool,
 }
 
-#[allow(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "the signature is serde's"
-)]
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature is serde's")]
 fn is_false(value: &bool) -> bool {
     !*value
 }
@@ -45,10 +41,7 @@ pub(crate) fn run(context: &Context<'_>, flags: SyncFlags) -> Result<Exit, Failu
         Err(failure) if failure.exit == Exit::Usage => return Err(failure),
         Err(failure) => failed(context, flags, failure.message),
     };
-    context.terminal.json(&Account {
-        report: &report,
-        dry_run: flags.dry_run,
-    })?;
+    context.terminal.json(&Account { report: &report, dry_run: flags.dry_run })?;
     tell(context, flags, &report)?;
     Ok(report.status.into())
 }
@@ -86,11 +79,7 @@ fn push<S: Sink>(
     Ok(block_on(engine.run(sources))?)
 }
 
-fn options(
-    settings: &Settings,
-    flags: SyncFlags,
-    priorities: BTreeMap<SourceName, i32>,
-) -> Options {
+fn options(settings: &Settings, flags: SyncFlags, priorities: BTreeMap<SourceName, i32>) -> Options {
     let mut options = Options::new(settings.environment.value.clone()).mode(flags.mode());
     options.limits = settings.limits();
     options.allow_mass_delete = flags.allow_mass_delete || settings.allow_mass_delete.value;
@@ -126,11 +115,7 @@ fn empty(context: &Context<'_>, flags: SyncFlags) -> Report {
 
 /// The account of a run that could not begin.
 fn failed(context: &Context<'_>, flags: SyncFlags, error: String) -> Report {
-    Report {
-        status: Status::Failed,
-        error: Some(error),
-        ..empty(context, flags)
-    }
+    Report { status: Status::Failed, error: Some(error), ..empty(context, flags) }
 }
 
 fn tell(context: &Context<'_>, flags: SyncFlags, report: &Report) -> Result<(), Failure> {
@@ -139,21 +124,13 @@ fn tell(context: &Context<'_>, flags: SyncFlags, report: &Report) -> Result<(), 
     if flags.dry_run {
         terminal.result(plan::NOTHING_WRITTEN)?;
     }
-    let draw = if flags.dry_run {
-        plan::table
-    } else {
-        account::table
-    };
+    let draw = if flags.dry_run { plan::table } else { account::table };
     let table = draw(report, empty_too, terminal.paint);
     if !table.is_empty() {
         terminal.result(&format!("{table}\n"))?;
     }
     account::remarks(report, terminal);
     let hub = context.hub_shown();
-    let line = if flags.dry_run {
-        plan::summary(report, &hub)
-    } else {
-        account::summary(report, &hub)
-    };
+    let line = if flags.dry_run { plan::summary(report, &hub) } else { account::summary(report, &hub) };
     terminal.result(&line)
 }

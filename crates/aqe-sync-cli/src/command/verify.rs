@@ -23,21 +23,14 @@ pub(crate) fn run(context: &Context<'_>) -> Result<Exit, Failure> {
     };
     context.terminal.json(&report)?;
     tell(context, &report)?;
-    Ok(if report.matches() {
-        Exit::Ok
-    } else {
-        Exit::Warning
-    })
+    Ok(if report.matches() { Exit::Ok } else { Exit::Warning })
 }
 
 fn compare(context: &Context<'_>) -> Result<VerifyReport, Failure> {
     let hub_file = context.hub_file()?;
     let chosen = sources::choose(context.settings, context.terminal)?;
     let Some(hub) = EmbeddedHub::open_existing(&hub_file)? else {
-        return Err(Failure::failed(format!(
-            "there is no hub at {} yet: run aqe-sync first",
-            context.hub_shown()
-        )));
+        return Err(Failure::failed(format!("there is no hub at {} yet: run aqe-sync first", context.hub_shown())));
     };
     let environment = &context.settings.environment.value;
     Ok(block_on(verify(&hub, &chosen.into_sources(), environment))?)
@@ -45,15 +38,7 @@ fn compare(context: &Context<'_>) -> Result<VerifyReport, Failure> {
 
 fn tell(context: &Context<'_>, report: &VerifyReport) -> Result<(), Failure> {
     let terminal = context.terminal;
-    let mut table = Table::new(&[
-        "source",
-        "table",
-        ">local",
-        ">hub",
-        ">missing",
-        ">extra",
-        ">different",
-    ]);
+    let mut table = Table::new(&["source", "table", ">local", ">hub", ">missing", ">extra", ">different"]);
     for stream in &report.streams {
         let empty = stream.local == 0 && stream.hub == 0 && stream.error.is_none();
         if empty && terminal.verbosity < Verbosity::Verbose {
@@ -72,20 +57,13 @@ fn tell(context: &Context<'_>, report: &VerifyReport) -> Result<(), Failure> {
     if !table.is_empty() {
         terminal.result(&format!("{}\n", table.draw(terminal.paint)))?;
     }
-    report
-        .streams
-        .iter()
-        .for_each(|stream| details(context, stream));
+    report.streams.iter().for_each(|stream| details(context, stream));
     terminal.result(&summary(report, &context.hub_shown()))
 }
 
 fn differing(number: usize) -> Cell {
     let cell = Cell::number(number as u64);
-    cell.colour(if number == 0 {
-        Colour::Dim
-    } else {
-        Colour::Red
-    })
+    cell.colour(if number == 0 { Colour::Dim } else { Colour::Red })
 }
 
 fn details(context: &Context<'_>, stream: &StreamVerify) {
@@ -102,16 +80,8 @@ fn details(context: &Context<'_>, stream: &StreamVerify) {
         if keys.is_empty() {
             continue;
         }
-        let first: Vec<String> = keys
-            .iter()
-            .take(KEYS_SHOWN)
-            .map(ToString::to_string)
-            .collect();
-        let more = if keys.len() > KEYS_SHOWN {
-            ", … (all with --json)"
-        } else {
-            ""
-        };
+        let first: Vec<String> = keys.iter().take(KEYS_SHOWN).map(ToString::to_string).collect();
+        let more = if keys.len() > KEYS_SHOWN { ", … (all with --json)" } else { "" };
         terminal.warning(&format!("{place}: {what}: {}{more}", first.join(", ")));
     }
 }
@@ -119,12 +89,7 @@ fn details(context: &Context<'_>, stream: &StreamVerify) {
 fn summary(report: &VerifyReport, hub: &str) -> String {
     let records = report.streams.iter().map(|stream| stream.local).sum();
     if report.matches() {
-        return format!(
-            "the hub holds what the sources hold: {} compared; hub {hub}",
-            counted(records, "record")
-        );
+        return format!("the hub holds what the sources hold: {} compared; hub {hub}", counted(records, "record"));
     }
-    format!(
-        "the hub differs from the sources; run aqe-sync, or aqe-sync --full if that does not help; hub {hub}"
-    )
+    format!("the hub differs from the sources; run aqe-sync, or aqe-sync --full if that does not help; hub {hub}")
 }

@@ -26,11 +26,7 @@ pub(crate) fn entries(settings: &Settings) -> Vec<Entry> {
     list.0.push(Entry {
         key: "root".into(),
         value: Some(root.value.display().to_string()),
-        origin: if root.origin == Origin::Default {
-            "found".into()
-        } else {
-            root.origin.to_string()
-        },
+        origin: if root.origin == Origin::Default { "found".into() } else { root.origin.to_string() },
     });
     list.add("env", Some(&settings.environment));
     list.add("hub", Some(&settings.hub));
@@ -44,15 +40,8 @@ pub(crate) fn entries(settings: &Settings) -> Vec<Entry> {
             list.add(&format!("tables.{name}.policy"), Some(policy));
         }
         if let Some(deletes) = &table.deletes {
-            let word = if deletes.value == Deletes::Ignore {
-                "ignore"
-            } else {
-                "tombstone"
-            };
-            list.add(
-                &format!("tables.{name}.deletes"),
-                Some(&Setting::new(word, deletes.origin.clone())),
-            );
+            let word = if deletes.value == Deletes::Ignore { "ignore" } else { "tombstone" };
+            list.add(&format!("tables.{name}.deletes"), Some(&Setting::new(word, deletes.origin.clone())));
         }
     }
     let gcp = &settings.gcp;
@@ -62,16 +51,9 @@ pub(crate) fn entries(settings: &Settings) -> Vec<Entry> {
     list.add("gcp.database", gcp.database.as_ref());
     list.add("gcp.user", gcp.user.as_ref());
     list.add("gcp.tunnel_port", gcp.tunnel_port.as_ref());
-    let variable =
-        |name, set: bool, value| set.then(|| Setting::new(value, Origin::Variable(name)));
-    list.add(
-        "PGPASSWORD",
-        variable("PGPASSWORD", settings.password, MASK).as_ref(),
-    );
-    list.add(
-        "NO_COLOR",
-        variable("NO_COLOR", settings.no_color, "set").as_ref(),
-    );
+    let variable = |name, set: bool, value| set.then(|| Setting::new(value, Origin::Variable(name)));
+    list.add("PGPASSWORD", variable("PGPASSWORD", settings.password, MASK).as_ref());
+    list.add("NO_COLOR", variable("NO_COLOR", settings.no_color, "set").as_ref());
     list.0
 }
 
@@ -82,19 +64,12 @@ impl List {
         self.0.push(Entry {
             key: key.to_owned(),
             value: setting.map(|setting| setting.value.to_string()),
-            origin: setting.map_or_else(
-                || "not set".to_owned(),
-                |setting| setting.origin.to_string(),
-            ),
+            origin: setting.map_or_else(|| "not set".to_owned(), |setting| setting.origin.to_string()),
         });
     }
 
     fn add_list(&mut self, key: &str, setting: &Setting<Vec<String>>, empty: &str) {
-        let text = if setting.value.is_empty() {
-            empty.to_owned()
-        } else {
-            setting.value.join(", ")
-        };
+        let text = if setting.value.is_empty() { empty.to_owned() } else { setting.value.join(", ") };
         self.add(key, Some(&Setting::new(text, setting.origin.clone())));
     }
 }

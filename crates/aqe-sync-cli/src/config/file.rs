@@ -12,26 +12,11 @@ use super::section::{File, Section};
 use super::{GcpLayer, Layer, TableSettings};
 use crate::exit::Failure;
 
-const TOP: [&str; 7] = [
-    "env",
-    "hub",
-    "sources",
-    "tables",
-    "batch",
-    "allow_mass_delete",
-    "gcp",
-];
+const TOP: [&str; 7] = ["env", "hub", "sources", "tables", "batch", "allow_mass_delete", "gcp"];
 const SOURCES: [&str; 2] = ["include", "exclude"];
 const TABLE: [&str; 2] = ["policy", "deletes"];
 const BATCH: [&str; 2] = ["rows", "bytes"];
-const GCP: [&str; 6] = [
-    "project",
-    "zone",
-    "instance",
-    "database",
-    "user",
-    "tunnel_port",
-];
+const GCP: [&str; 6] = ["project", "zone", "instance", "database", "user", "tunnel_port"];
 
 /// Reads a configuration file.
 ///
@@ -47,24 +32,15 @@ fn parse(text: &str, path: &Path, root: &Path, home: Option<&Path>) -> Result<La
     let file = File { text, path };
     // The parser's own display would repeat the line, which may hold a password.
     let parsed = DeTable::parse(text).map_err(|error| {
-        file.problem(
-            error.span().unwrap_or(0..0),
-            &format!("not valid TOML: {}", mask(error.message())),
-        )
+        file.problem(error.span().unwrap_or(0..0), &format!("not valid TOML: {}", mask(error.message())))
     })?;
-    let top = Section {
-        file: &file,
-        name: "",
-        table: parsed.get_ref(),
-    };
+    let top = Section { file: &file, name: "", table: parsed.get_ref() };
     top.check(&TOP)?;
     let sources = top.section("sources", &SOURCES)?;
     let batch = top.section("batch", &BATCH)?;
     let gcp = top.section("gcp", &GCP)?;
     Ok(Layer {
-        environment: top.parsed("env", |text| {
-            Environment::parse(text).map_err(|error| error.message().to_owned())
-        })?,
+        environment: top.parsed("env", |text| Environment::parse(text).map_err(|error| error.message().to_owned()))?,
         hub: top.parsed("hub", |text| Hub::parse(text, root, home))?,
         include: optional(sources.as_ref(), |section| section.list("include"))?,
         exclude: optional(sources.as_ref(), |section| section.list("exclude"))?,
@@ -100,10 +76,7 @@ fn gcp_layer(section: &Section<'_>) -> Result<GcpLayer, Failure> {
 
 fn table_settings(top: &Section<'_>) -> Result<BTreeMap<String, TableSettings>, Failure> {
     let mut settings = BTreeMap::new();
-    let known: Vec<&str> = tables::all()
-        .iter()
-        .map(|table| table.name().as_str())
-        .collect();
+    let known: Vec<&str> = tables::all().iter().map(|table| table.name().as_str()).collect();
     let Some(all) = top.section("tables", &known)? else {
         return Ok(settings);
     };
@@ -111,10 +84,7 @@ fn table_settings(top: &Section<'_>) -> Result<BTreeMap<String, TableSettings>, 
         let Some(table) = all.section(name, &TABLE)? else {
             continue;
         };
-        let policy = table.parsed("policy", |text| {
-            text.parse::<PolicySpec>()
-                .map_err(|error| format!("{error}"))
-        })?;
+        let policy = table.parsed("policy", |text| text.parse::<PolicySpec>().map_err(|error| format!("{error}")))?;
         let deletes = table.parsed("deletes", |text| match text {
             "tombstone" => Ok(Deletes::Tombstone),
             "ignore" => Ok(Deletes::Ignore),
@@ -130,12 +100,7 @@ mod tests {
     use super::*;
 
     fn parse_text(text: &str) -> Result<Layer, Failure> {
-        parse(
-            text,
-            Path::new("aqe-sync.toml"),
-            Path::new("/project"),
-            None,
-        )
+        parse(text, Path::new("aqe-sync.toml"), Path::new("/project"), None)
     }
 
     #[test]
@@ -165,73 +130,29 @@ mod tests {
         assert_eq!(layer.batch_bytes.expect("set").value, 1 << 20);
         assert!(layer.allow_mass_delete.expect("set").value);
         assert_eq!(layer.gcp.tunnel_port.expect("set").value, 15_432);
-        assert_eq!(
-            layer.tables["events"].deletes.as_ref().expect("set").value,
-            Deletes::Ignore
-        );
+        assert_eq!(layer.tables["events"].deletes.as_ref().expect("set").value, Deletes::Ignore);
         let policy = layer.tables["qe_patterns"].policy.as_ref().expect("set");
-        assert_eq!(
-            policy.value.to_string(),
-            "first_of(higher_confidence, newer_wins)"
-        );
+        assert_eq!(policy.value.to_string(), "first_of(higher_confidence, newer_wins)");
     }
 
     #[test]
     fn errors_name_the_file_the_line_the_key_and_the_nearest_known_one() {
         for (text, parts) in [
-            (
-                "\nenvironment = \"x\"",
-                vec!["line 2", "\"environment\"", "(known: env, hub"],
-            ),
-            (
-                "[sources]\ninclde = []",
-                vec!["line 2", "\"sources.inclde\"", "did you mean include?"],
-            ),
+            ("\nenvironment = \"x\"", vec!["line 2", "\"environment\"", "(known: env, hub"]),
+            ("[sources]\ninclde = []", vec!["line 2", "\"sources.inclde\"", "did you mean include?"]),
             (
                 "[tables.event]\n",
-                vec![
-                    "line 1",
-                    "unknown table \"tables.event\"",
-                    "did you mean events?",
-                    "goap_plans",
-                ],
+                vec!["line 1", "unknown table \"tables.event\"", "did you mean events?", "goap_plans"],
             ),
-            (
-                "[tables.events]\npolcy = \"x\"",
-                vec!["line 2", "polcy", "did you mean policy?"],
-            ),
-            (
-                "[tables.events]\npolicy = \"x\"",
-                vec!["line 2", "not a conflict policy", "newer_wins"],
-            ),
-            (
-                "[tables.events]\ndeletes = \"x\"",
-                vec!["line 2", "tombstone"],
-            ),
-            (
-                "env = 1",
-                vec![
-                    "line 1",
-                    "env: expected text in quotes, found a whole number",
-                ],
-            ),
-            (
-                "[batch]\nrows = 0",
-                vec![
-                    "line 2",
-                    "rows: expected a whole number greater than 0, found 0",
-                ],
-            ),
+            ("[tables.events]\npolcy = \"x\"", vec!["line 2", "polcy", "did you mean policy?"]),
+            ("[tables.events]\npolicy = \"x\"", vec!["line 2", "not a conflict policy", "newer_wins"]),
+            ("[tables.events]\ndeletes = \"x\"", vec!["line 2", "tombstone"]),
+            ("env = 1", vec!["line 1", "env: expected text in quotes, found a whole number"]),
+            ("[batch]\nrows = 0", vec!["line 2", "rows: expected a whole number greater than 0, found 0"]),
             ("[batch]\nrows = \"1\"", vec!["line 2", "found text"]),
-            (
-                "[gcp]\ntunnel_port = 70000",
-                vec!["line 2", "a port from 1 to 65535"],
-            ),
+            ("[gcp]\ntunnel_port = 70000", vec!["line 2", "a port from 1 to 65535"]),
             ("batch = 1", vec!["line 1", "expected a table"]),
-            (
-                "allow_mass_delete = \"yes\"",
-                vec!["expected true or false, found text"],
-            ),
+            ("allow_mass_delete = \"yes\"", vec!["expected true or false, found text"]),
             ("[sources]\nexclude = [1]", vec!["line 2", "exclude"]),
             ("[gcp\n", vec!["line 1", "not valid TOML"]),
         ] {

@@ -30,9 +30,7 @@ impl Hub {
         if lower.starts_with("postgres://") || lower.starts_with("postgresql://") {
             return Ok(Self::Postgres(trimmed.to_owned()));
         }
-        if !lower.starts_with("sqlite:")
-            || trimmed.contains('@') && trimmed["sqlite:".len()..].contains("://")
-        {
+        if !lower.starts_with("sqlite:") || trimmed.contains('@') && trimmed["sqlite:".len()..].contains("://") {
             return Err(format!(
                 "{:?} is not a hub: use sqlite:PATH for a local file or postgres://USER@HOST/DATABASE",
                 mask(trimmed)
@@ -41,20 +39,15 @@ impl Hub {
         let given = &trimmed["sqlite:".len()..];
         let given = given.strip_prefix("//").unwrap_or(given);
         if given.is_empty() || given == ":memory:" {
-            return Err(format!(
-                "{trimmed:?} names no file: use sqlite:PATH, for instance sqlite:.aqe-sync/hub.db"
-            ));
+            return Err(format!("{trimmed:?} names no file: use sqlite:PATH, for instance sqlite:.aqe-sync/hub.db"));
         }
         let path = match given.strip_prefix("~/") {
-            Some(rest) => home
-                .ok_or("~/ cannot be expanded, as there is no home directory: give the whole path")?
-                .join(rest),
+            Some(rest) => {
+                home.ok_or("~/ cannot be expanded, as there is no home directory: give the whole path")?.join(rest)
+            }
             None => root.join(given),
         };
-        Ok(Self::Embedded {
-            path,
-            given: given.to_owned(),
-        })
+        Ok(Self::Embedded { path, given: given.to_owned() })
     }
 }
 
@@ -87,29 +80,16 @@ mod tests {
 
     #[test]
     fn paths_are_relative_to_the_root_and_home_expands() {
-        assert_eq!(
-            path("sqlite:.aqe-sync/hub.db"),
-            Path::new("/project/.aqe-sync/hub.db")
-        );
+        assert_eq!(path("sqlite:.aqe-sync/hub.db"), Path::new("/project/.aqe-sync/hub.db"));
         assert_eq!(path("sqlite:/data/hub.db"), Path::new("/data/hub.db"));
         assert_eq!(path("sqlite:///data/hub.db"), Path::new("/data/hub.db"));
         assert_eq!(path("sqlite:~/hub.db"), Path::new("/home/me/hub.db"));
-        assert_eq!(
-            path("SQLite:me@work/hub.db"),
-            Path::new("/project/me@work/hub.db")
-        );
+        assert_eq!(path("SQLite:me@work/hub.db"), Path::new("/project/me@work/hub.db"));
     }
 
     #[test]
     fn what_is_no_hub_is_refused_with_what_to_write() {
-        for text in [
-            "",
-            "hub.db",
-            "mysql://host/db",
-            "sqlite:",
-            "sqlite::memory:",
-            "postgres:host",
-        ] {
+        for text in ["", "hub.db", "mysql://host/db", "sqlite:", "sqlite::memory:", "postgres:host"] {
             let problem = Hub::parse(text, Path::new("/"), None).expect_err(text);
             assert!(problem.contains("sqlite:"), "{problem}");
         }
@@ -118,23 +98,12 @@ mod tests {
 
     #[test]
     fn no_way_to_print_a_hub_shows_its_password() {
-        for text in [
-            "postgres://u:hunter2@h/db",
-            "PostgreSQL://u:hunter2@h/db?password=hunter2",
-        ] {
+        for text in ["postgres://u:hunter2@h/db", "PostgreSQL://u:hunter2@h/db?password=hunter2"] {
             let hub = Hub::parse(text, Path::new("/"), None).expect("a hub");
             assert!(!format!("{hub} {hub:?} {:#?}", Some(&hub)).contains("hunter2"));
         }
-        for text in [
-            "postgre://u:hunter2@h/db",
-            "u:hunter2@h",
-            "sqlite:postgres://u:hunter2@h",
-        ] {
-            assert!(
-                !Hub::parse(text, Path::new("/"), None)
-                    .expect_err(text)
-                    .contains("hunter2")
-            );
+        for text in ["postgre://u:hunter2@h/db", "u:hunter2@h", "sqlite:postgres://u:hunter2@h"] {
+            assert!(!Hub::parse(text, Path::new("/"), None).expect_err(text).contains("hunter2"));
         }
     }
 }

@@ -76,18 +76,14 @@ impl Settings {
             None => (None, Layer::default()),
         };
         let from_flags = flags(global, &root.value, variables.home.as_deref())?;
-        let layer = from_flags
-            .over(variables.layer(&root.value)?)
-            .over(file_layer);
+        let layer = from_flags.over(variables.layer(&root.value)?).over(file_layer);
         let environment = match layer.environment {
             Some(environment) => environment,
             None => Setting::default(Environment::parse(default_environment)?),
         };
         let hub = match layer.hub {
             Some(hub) => hub,
-            None => Setting::default(
-                Hub::parse(DEFAULT_HUB, &root.value, None).map_err(Failure::failed)?,
-            ),
+            None => Setting::default(Hub::parse(DEFAULT_HUB, &root.value, None).map_err(Failure::failed)?),
         };
         let limits = BatchLimits::default();
         Ok(Self {
@@ -109,10 +105,7 @@ impl Settings {
 
     /// How large batches may get.
     pub(crate) fn limits(&self) -> BatchLimits {
-        BatchLimits {
-            rows: self.batch_rows.value,
-            bytes: self.batch_bytes.value,
-        }
+        BatchLimits { rows: self.batch_rows.value, bytes: self.batch_bytes.value }
     }
 }
 
@@ -120,10 +113,7 @@ impl Settings {
 fn find_file(root: &Path, given: Option<&Path>) -> Result<Option<PathBuf>, Failure> {
     match given {
         Some(path) if path.is_file() => Ok(Some(path.to_owned())),
-        Some(path) => Err(Failure::usage(format!(
-            "flag --config: there is no file {}",
-            path.display()
-        ))),
+        Some(path) => Err(Failure::usage(format!("flag --config: there is no file {}", path.display()))),
         None => Ok(Some(root.join(FILE_NAME)).filter(|path| path.exists())),
     }
 }
@@ -132,21 +122,16 @@ fn flags(global: &Global, root: &Path, home: Option<&Path>) -> Result<Layer, Fai
     let mut layer = Layer::default();
     if let Some(name) = &global.env {
         let text = Setting::new(name.clone(), Origin::Flag("--env"));
-        let parse =
-            |text: &str| Environment::parse(text).map_err(|error| error.message().to_owned());
+        let parse = |text: &str| Environment::parse(text).map_err(|error| error.message().to_owned());
         layer.environment = Some(variables::parsed(text, parse)?);
     }
     if let Some(url) = &global.hub {
         let text = Setting::new(url.clone(), Origin::Flag("--hub"));
-        layer.hub = Some(variables::parsed(text, |text| {
-            Hub::parse(text, root, home)
-        })?);
+        layer.hub = Some(variables::parsed(text, |text| Hub::parse(text, root, home))?);
     }
     if let Some(sources) = &global.sources {
         if sources.iter().any(|item| item.trim().is_empty()) {
-            return Err(Failure::usage(
-                "flag --sources: an item is empty; separate names by single commas",
-            ));
+            return Err(Failure::usage("flag --sources: an item is empty; separate names by single commas"));
         }
         // Who names sources at the terminal means them, whatever the file leaves out.
         layer.include = Some(Setting::new(sources.clone(), Origin::Flag("--sources")));
@@ -159,11 +144,7 @@ fn flags(global: &Global, root: &Path, home: Option<&Path>) -> Result<Layer, Fai
 mod tests {
     use super::*;
 
-    fn load(
-        file: Option<&str>,
-        variables: &[(&'static str, &str)],
-        global: &Global,
-    ) -> Result<Settings, Failure> {
+    fn load(file: Option<&str>, variables: &[(&'static str, &str)], global: &Global) -> Result<Settings, Failure> {
         let root = tempfile::tempdir().expect("a folder");
         if let Some(text) = file {
             std::fs::write(root.path().join(FILE_NAME), text).expect("written");
@@ -175,15 +156,9 @@ mod tests {
     #[test]
     fn later_layers_go_first_setting_by_setting() {
         let file = "env = \"from-file\"\nhub = \"sqlite:file.db\"\n[gcp]\nzone = \"file-zone\"\nuser = \"file-user\"";
-        let variables = [
-            ("AQE_ENV", "from-variable"),
-            ("AQE_HUB", "sqlite:variable.db"),
-            ("GCP_ZONE", "variable-zone"),
-        ];
-        let global = Global {
-            env: Some("from-flag".into()),
-            ..Global::default()
-        };
+        let variables =
+            [("AQE_ENV", "from-variable"), ("AQE_HUB", "sqlite:variable.db"), ("GCP_ZONE", "variable-zone")];
+        let global = Global { env: Some("from-flag".into()), ..Global::default() };
         let settings = load(Some(file), &variables, &global).expect("valid");
         assert_eq!(settings.environment.value.as_str(), "from-flag");
         assert_eq!(settings.environment.origin, Origin::Flag("--env"));
@@ -192,35 +167,20 @@ mod tests {
         assert_eq!(settings.gcp.zone.expect("set").value, "variable-zone");
         let user = settings.gcp.user.expect("set");
         assert_eq!(user.value, "file-user");
-        assert_eq!(
-            user.origin,
-            Origin::File {
-                path: FILE_NAME.into(),
-                line: 5
-            }
-        );
+        assert_eq!(user.origin, Origin::File { path: FILE_NAME.into(), line: 5 });
         assert_eq!(settings.batch_rows, Setting::default(5_000));
     }
 
     #[test]
     fn an_empty_variable_counts_as_unset() {
-        let settings = load(
-            None,
-            &[("AQE_ENV", ""), ("PGPASSWORD", "")],
-            &Global::default(),
-        )
-        .expect("valid");
+        let settings = load(None, &[("AQE_ENV", ""), ("PGPASSWORD", "")], &Global::default()).expect("valid");
         assert_eq!(settings.environment.value.as_str(), "host:project");
         assert!(!settings.password);
     }
 
     #[test]
     fn a_wrong_value_is_refused_in_any_layer_even_when_a_later_one_would_win() {
-        let global = Global {
-            env: Some("fine".into()),
-            hub: Some("sqlite:x".into()),
-            ..Global::default()
-        };
+        let global = Global { env: Some("fine".into()), hub: Some("sqlite:x".into()), ..Global::default() };
         for (file, variable) in [
             (None, ("GCP_TUNNEL_PORT", "high")),
             (None, ("GCP_TUNNEL_PORT", "0")),
@@ -240,39 +200,16 @@ mod tests {
     fn no_layer_repeats_a_password_in_its_error() {
         let url = "postgre://u:hunter2@h";
         let file = format!("hub = \"{url}\"");
-        let global = Global {
-            hub: Some(url.into()),
-            ..Global::default()
-        };
+        let global = Global { hub: Some(url.into()), ..Global::default() };
         for failure in [
             load(Some(&file), &[], &Global::default()),
             load(None, &[("AQE_HUB", url)], &Global::default()),
             load(None, &[], &global),
-            load(
-                Some("hub = \"postgres://u:hunter2@h"),
-                &[],
-                &Global::default(),
-            ),
-            load(
-                Some("hub = postgres://u:hunter2@h"),
-                &[],
-                &Global::default(),
-            ),
-            load(
-                Some("\"postgres://u:hunter2@h\" = 1"),
-                &[],
-                &Global::default(),
-            ),
-            load(
-                Some("[tables.\"postgres://u:hunter2@h\"]"),
-                &[],
-                &Global::default(),
-            ),
-            load(
-                Some("[tables.events]\npolicy = \"postgres://u:hunter2@h\""),
-                &[],
-                &Global::default(),
-            ),
+            load(Some("hub = \"postgres://u:hunter2@h"), &[], &Global::default()),
+            load(Some("hub = postgres://u:hunter2@h"), &[], &Global::default()),
+            load(Some("\"postgres://u:hunter2@h\" = 1"), &[], &Global::default()),
+            load(Some("[tables.\"postgres://u:hunter2@h\"]"), &[], &Global::default()),
+            load(Some("[tables.events]\npolicy = \"postgres://u:hunter2@h\""), &[], &Global::default()),
         ] {
             let failure = failure.expect_err("wrong");
             assert!(!failure.message.contains("hunter2"), "{}", failure.message);
@@ -281,10 +218,7 @@ mod tests {
 
     #[test]
     fn naming_sources_at_the_terminal_lifts_the_files_exclusion() {
-        let global = Global {
-            sources: Some(vec!["a.db".into()]),
-            ..Global::default()
-        };
+        let global = Global { sources: Some(vec!["a.db".into()]), ..Global::default() };
         let settings = load(Some("[sources]\nexclude = [\"a.db\"]"), &[], &global).expect("valid");
         assert_eq!(settings.include.value, ["a.db"]);
         assert!(settings.exclude.value.is_empty());
@@ -292,21 +226,8 @@ mod tests {
 
     #[test]
     fn a_named_file_must_be_there_and_the_usual_one_need_not() {
-        assert!(
-            load(None, &[], &Global::default())
-                .expect("valid")
-                .file
-                .is_none()
-        );
-        let global = Global {
-            config: Some("/nowhere/aqe-sync.toml".into()),
-            ..Global::default()
-        };
-        assert!(
-            load(None, &[], &global)
-                .expect_err("missing")
-                .message
-                .contains("/nowhere/aqe-sync.toml")
-        );
+        assert!(load(None, &[], &Global::default()).expect("valid").file.is_none());
+        let global = Global { config: Some("/nowhere/aqe-sync.toml".into()), ..Global::default() };
+        assert!(load(None, &[], &global).expect_err("missing").message.contains("/nowhere/aqe-sync.toml"));
     }
 }

@@ -3,10 +3,7 @@
 /// The closest of the known names, if any is close at all.
 pub(super) fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     let name = name.to_lowercase();
-    let closest = known
-        .iter()
-        .map(|known| (distance(&name, known), *known))
-        .min()?;
+    let closest = known.iter().map(|known| (distance(&name, known), *known)).min()?;
     (closest.0 <= closest.1.chars().count().div_ceil(2)).then_some(closest.1)
 }
 

@@ -35,25 +35,15 @@ const PLAIN_NAMES: [&str; 18] = [
 
 /// A connection URL, or what was meant as one, without its passwords.
 pub(crate) fn mask(text: &str) -> String {
-    let text = if is_url(text) {
-        mask_query(text)
-    } else {
-        mask_keywords(text)
-    };
+    let text = if is_url(text) { mask_query(text) } else { mask_keywords(text) };
     mask_user(&text)
 }
 
 /// Replaces every argument that a message repeats by its masked form.
-pub(crate) fn mask_arguments<'a>(
-    message: &str,
-    arguments: impl IntoIterator<Item = &'a str>,
-) -> String {
+pub(crate) fn mask_arguments<'a>(message: &str, arguments: impl IntoIterator<Item = &'a str>) -> String {
     let mut message = message.to_owned();
     for argument in arguments {
-        let value = argument
-            .split_once('=')
-            .filter(|_| argument.starts_with('-'))
-            .map_or(argument, |(_, value)| value);
+        let value = argument.split_once('=').filter(|_| argument.starts_with('-')).map_or(argument, |(_, value)| value);
         let masked = mask(value);
         if masked != value && may_hold_secret(value) {
             message = message.replace(value, &masked);
@@ -68,20 +58,14 @@ fn may_hold_secret(text: &str) -> bool {
 }
 
 fn is_url(text: &str) -> bool {
-    scheme_end(text).is_some()
-        || text
-            .trim_start()
-            .to_ascii_lowercase()
-            .starts_with("postgres")
+    scheme_end(text).is_some() || text.trim_start().to_ascii_lowercase().starts_with("postgres")
 }
 
 /// Where `scheme://` ends. What stands before a later `://` may be a password.
 fn scheme_end(text: &str) -> Option<usize> {
     let position = text.find("://")?;
     let mut scheme = text[..position].trim_start().chars();
-    scheme
-        .all(|c| c.is_ascii_alphanumeric() || "+.-".contains(c))
-        .then_some(position + 3)
+    scheme.all(|c| c.is_ascii_alphanumeric() || "+.-".contains(c)).then_some(position + 3)
 }
 
 fn is_secret(name: &str) -> bool {
@@ -103,9 +87,7 @@ fn mask_query(text: &str) -> String {
     let mut hiding = false;
     let mut rest = &text[start..];
     while let Some(separator) = rest.get(..1) {
-        let end = rest[1..]
-            .find(['?', '&'])
-            .map_or(rest.len(), |position| position + 1);
+        let end = rest[1..].find(['?', '&']).map_or(rest.len(), |position| position + 1);
         let pair = &rest[1..end];
         rest = &rest[end..];
         let name = pair.split_once('=').map(|(name, _)| name);
@@ -126,10 +108,7 @@ fn mask_keywords(text: &str) -> String {
     let Some((name_start, value_start)) = secret_keyword(text) else {
         return text.to_owned();
     };
-    let name = text[name_start..value_start]
-        .trim_end()
-        .trim_end_matches('=')
-        .trim_end();
+    let name = text[name_start..value_start].trim_end().trim_end_matches('=').trim_end();
     let shown = format!("{}{name}={MASK}", &text[..name_start]);
     let value = text[value_start..].trim_start();
     let rest = match value.strip_prefix('\'') {
@@ -155,9 +134,7 @@ fn secret_keyword(text: &str) -> Option<(usize, usize)> {
         let before = text[..equals].trim_end();
         let start = before
             .rfind(|c: char| c.is_whitespace() || c == '=')
-            .map_or(0, |space| {
-                space + before[space..].chars().next().map_or(1, char::len_utf8)
-            });
+            .map_or(0, |space| space + before[space..].chars().next().map_or(1, char::len_utf8));
         if is_secret(&text[start..equals]) {
             return Some((start, equals + 1));
         }
@@ -200,21 +177,14 @@ fn authority_start(text: &str) -> usize {
         return end;
     }
     let lower = text.to_ascii_lowercase();
-    let scheme = ["postgresql:", "postgres:"]
-        .iter()
-        .find(|scheme| lower.starts_with(**scheme));
-    scheme.map_or(0, |scheme| {
-        text.len() - text[scheme.len()..].trim_start_matches('/').len()
-    })
+    let scheme = ["postgresql:", "postgres:"].iter().find(|scheme| lower.starts_with(**scheme));
+    scheme.map_or(0, |scheme| text.len() - text[scheme.len()..].trim_start_matches('/').len())
 }
 
 /// The end of the first colon, escaped or not.
 fn colon(user: &str) -> Option<usize> {
     let plain = user.find(':').map(|position| position + 1);
-    let escaped = user
-        .to_ascii_lowercase()
-        .find("%3a")
-        .map(|position| position + 3);
+    let escaped = user.to_ascii_lowercase().find("%3a").map(|position| position + 3);
     match (plain, escaped) {
         (Some(one), Some(other)) => Some(one.min(other)),
         (one, other) => one.or(other),
@@ -227,11 +197,7 @@ fn no_port(rest: &str) -> Option<usize> {
     let authority = &rest[..rest.find(['/', '?', '#']).unwrap_or(rest.len())];
     let mut position = 0;
     for host in authority.split(',') {
-        let after_bracket = if host.starts_with('[') {
-            host.find(']').unwrap_or(0)
-        } else {
-            0
-        };
+        let after_bracket = if host.starts_with('[') { host.find(']').unwrap_or(0) } else { 0 };
         if let Some(end) = colon(&host[after_bracket..]) {
             let end = after_bracket + end;
             if !host[end..].is_empty() && host[end..].parse::<u16>().is_err() {
@@ -248,12 +214,8 @@ fn percent_decoded(text: &str) -> String {
     let mut decoded = Vec::with_capacity(bytes.len());
     let mut position = 0;
     while let Some(&byte) = bytes.get(position) {
-        let escape = bytes
-            .get(position + 1..position + 3)
-            .and_then(|digits| std::str::from_utf8(digits).ok());
-        let value = escape
-            .filter(|_| byte == b'%')
-            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        let escape = bytes.get(position + 1..position + 3).and_then(|digits| std::str::from_utf8(digits).ok());
+        let value = escape.filter(|_| byte == b'%').and_then(|digits| u8::from_str_radix(digits, 16).ok());
         decoded.push(value.unwrap_or(byte));
         position += if value.is_some() { 3 } else { 1 };
     }
@@ -268,35 +230,17 @@ mod tests {
     fn well_formed_urls_lose_only_their_passwords() {
         for (text, shown) in [
             ("postgres://host/db", "postgres://host/db"),
-            (
-                "postgres://user@host:5432/db?sslmode=require",
-                "postgres://user@host:5432/db?sslmode=require",
-            ),
-            (
-                "postgres://user:hunter2@host:5432/db",
-                "postgres://user:********@host:5432/db",
-            ),
-            (
-                "postgresql://user:hunter2@[::1]:5432/db",
-                "postgresql://user:********@[::1]:5432/db",
-            ),
+            ("postgres://user@host:5432/db?sslmode=require", "postgres://user@host:5432/db?sslmode=require"),
+            ("postgres://user:hunter2@host:5432/db", "postgres://user:********@host:5432/db"),
+            ("postgresql://user:hunter2@[::1]:5432/db", "postgresql://user:********@[::1]:5432/db"),
             ("postgres://[::1]:5432/db", "postgres://[::1]:5432/db"),
-            (
-                "postgres://one:5432,two:5433/db",
-                "postgres://one:5432,two:5433/db",
-            ),
+            ("postgres://one:5432,two:5433/db", "postgres://one:5432,two:5433/db"),
             (
                 "postgres://h/db?user=u&password=hunter2&sslmode=require",
                 "postgres://h/db?user=u&password=********&sslmode=require",
             ),
-            (
-                "postgres://h/db?sslpassword=hunter2",
-                "postgres://h/db?sslpassword=********",
-            ),
-            (
-                "host=h password=hunter2 user=u",
-                "host=h password=******** user=u",
-            ),
+            ("postgres://h/db?sslpassword=hunter2", "postgres://h/db?sslpassword=********"),
+            ("host=h password=hunter2 user=u", "host=h password=******** user=u"),
         ] {
             assert_eq!(mask(text), shown);
         }
@@ -336,8 +280,8 @@ mod tests {
             "host=h password='{}",
         ];
         let specials = [
-            "", "@", ":", "/", "?", "#", "&", "=", "%", "%40", "%3A", "\\", ";", ",", "[", "]",
-            "*", "ü", "🔑", "://", "@@", "??", "&x=", "?user", "\"",
+            "", "@", ":", "/", "?", "#", "&", "=", "%", "%40", "%3A", "\\", ";", ",", "[", "]", "*", "ü", "🔑", "://",
+            "@@", "??", "&x=", "?user", "\"",
         ];
         for frame in frames {
             for special in specials {
@@ -348,10 +292,7 @@ mod tests {
                 }
                 let text = frame.replace("{}", &format!("Zq7{special}Xw9"));
                 let shown = mask(&text);
-                assert!(
-                    !shown.contains("Zq7") && !shown.contains("Xw9"),
-                    "{text} is shown as {shown}"
-                );
+                assert!(!shown.contains("Zq7") && !shown.contains("Xw9"), "{text} is shown as {shown}");
                 assert!(shown.contains(MASK), "{text} is shown as {shown}");
                 assert_eq!(mask(&shown), shown, "masking again changes nothing");
             }
@@ -366,40 +307,17 @@ mod tests {
 
     #[test]
     fn masking_takes_any_text() {
-        for text in [
-            "",
-            ":",
-            "@",
-            "://",
-            "=",
-            "password",
-            "password=",
-            "?",
-            "&",
-            "%",
-            "%4",
-            "é=",
-            "é:é@é",
-            "'",
-        ] {
+        for text in ["", ":", "@", "://", "=", "password", "password=", "?", "&", "%", "%4", "é=", "é:é@é", "'"] {
             let _ = mask(text);
         }
     }
 
     #[test]
     fn messages_do_not_repeat_arguments_with_passwords() {
-        let arguments = [
-            "sync",
-            "--hubb=postgres://user:hunter2@host",
-            "postgres://u:swordfish@h",
-            "--env=laptop",
-        ];
+        let arguments = ["sync", "--hubb=postgres://user:hunter2@host", "postgres://u:swordfish@h", "--env=laptop"];
         let message = "unexpected argument '--hubb=postgres://user:hunter2@host', 'postgres://u:swordfish@h', laptop";
         let shown = mask_arguments(message, arguments);
-        assert!(
-            !shown.contains("hunter2") && !shown.contains("swordfish"),
-            "{shown}"
-        );
+        assert!(!shown.contains("hunter2") && !shown.contains("swordfish"), "{shown}");
         assert!(shown.contains("laptop"));
     }
 }

@@ -28,10 +28,7 @@ impl File<'_> {
     }
 
     fn origin(&self, span: &Range<usize>) -> Origin {
-        Origin::File {
-            path: self.path.to_owned(),
-            line: self.line(span),
-        }
+        Origin::File { path: self.path.to_owned(), line: self.line(span) }
     }
 
     /// An error at a place.
@@ -52,11 +49,7 @@ pub(super) struct Section<'a> {
 
 impl<'a> Section<'a> {
     fn path(&self, key: &str) -> String {
-        if self.name.is_empty() {
-            key.to_owned()
-        } else {
-            format!("{}.{key}", self.name)
-        }
+        if self.name.is_empty() { key.to_owned() } else { format!("{}.{key}", self.name) }
     }
 
     /// Refuses keys that nobody would read.
@@ -66,20 +59,12 @@ impl<'a> Section<'a> {
             if known.contains(&name) {
                 continue;
             }
-            let what = if self.name == "tables" {
-                "table"
-            } else {
-                "key"
-            };
+            let what = if self.name == "tables" { "table" } else { "key" };
             let mut problem = format!("unknown {what} {:?}", mask(&self.path(name)));
             if let Some(nearest) = nearest(name, known) {
                 problem = format!("{problem}; did you mean {nearest}?");
             }
-            let place = if self.name.is_empty() {
-                String::new()
-            } else {
-                format!(" in [{}]", self.name)
-            };
+            let place = if self.name.is_empty() { String::new() } else { format!(" in [{}]", self.name) };
             problem = format!("{problem} (known{place}: {})", known.join(", "));
             return Err(self.file.problem(key.span(), &problem));
         }
@@ -91,36 +76,22 @@ impl<'a> Section<'a> {
     }
 
     fn wrong<T>(&self, key: &str, value: &Value<'_>, problem: &str) -> Result<T, Failure> {
-        Err(self
-            .file
-            .problem(value.span(), &format!("{}: {problem}", self.path(key))))
+        Err(self.file.problem(value.span(), &format!("{}: {problem}", self.path(key))))
     }
 
     fn expected<T>(&self, key: &str, value: &Value<'_>, expected: &str) -> Result<T, Failure> {
-        self.wrong(
-            key,
-            value,
-            &format!("expected {expected}, found {}", kind(value.get_ref())),
-        )
+        self.wrong(key, value, &format!("expected {expected}, found {}", kind(value.get_ref())))
     }
 
     /// A table in this one, whose keys are all known.
-    pub(super) fn section(
-        &self,
-        key: &'a str,
-        known: &[&str],
-    ) -> Result<Option<Section<'a>>, Failure> {
+    pub(super) fn section(&self, key: &'a str, known: &[&str]) -> Result<Option<Section<'a>>, Failure> {
         let Some(value) = self.get(key) else {
             return Ok(None);
         };
         let Some(table) = value.get_ref().as_table() else {
             return self.expected(key, value, "a table");
         };
-        let section = Section {
-            file: self.file,
-            name: key,
-            table,
-        };
+        let section = Section { file: self.file, name: key, table };
         section.check(known)?;
         Ok(Some(section))
     }
@@ -158,27 +129,17 @@ impl<'a> Section<'a> {
         }
     }
 
-    fn number<T: TryFrom<i64>>(
-        &self,
-        key: &str,
-        expected: &str,
-    ) -> Result<Option<Setting<T>>, Failure> {
+    fn number<T: TryFrom<i64>>(&self, key: &str, expected: &str) -> Result<Option<Setting<T>>, Failure> {
         let Some(value) = self.get(key) else {
             return Ok(None);
         };
         let Some(number) = value.get_ref().as_integer() else {
             return self.expected(key, value, expected);
         };
-        let parsed = i64::from_str_radix(number.as_str(), number.radix())
-            .ok()
-            .filter(|number| *number > 0);
+        let parsed = i64::from_str_radix(number.as_str(), number.radix()).ok().filter(|number| *number > 0);
         match parsed.and_then(|number| T::try_from(number).ok()) {
             Some(found) => Ok(Some(self.setting(value, found))),
-            None => self.wrong(
-                key,
-                value,
-                &format!("expected {expected}, found {}", number.as_str()),
-            ),
+            None => self.wrong(key, value, &format!("expected {expected}, found {}", number.as_str())),
         }
     }
 
@@ -215,11 +176,7 @@ impl<'a> Section<'a> {
 /// A value may repeat a URL that was put under the wrong key.
 fn mask_within(problem: &str, value: &str) -> String {
     let masked = mask(value);
-    if value.contains("://") || value.contains('@') {
-        problem.replace(value, &masked)
-    } else {
-        problem.to_owned()
-    }
+    if value.contains("://") || value.contains('@') { problem.replace(value, &masked) } else { problem.to_owned() }
 }
 
 fn kind(value: &DeValue<'_>) -> &'static str {

@@ -47,17 +47,11 @@ impl Variables {
             let text = value.into_string();
             values.insert(
                 name,
-                text.map_err(|_| {
-                    Failure::usage(format!("variable {name}: its value is not UTF-8 text"))
-                })?,
+                text.map_err(|_| Failure::usage(format!("variable {name}: its value is not UTF-8 text")))?,
             );
         }
         let password = std::env::var_os("PGPASSWORD").is_some_and(|value| !value.is_empty());
-        Ok(Self {
-            values,
-            password,
-            home: std::env::home_dir().filter(|home| !home.as_os_str().is_empty()),
-        })
+        Ok(Self { values, password, home: std::env::home_dir().filter(|home| !home.as_os_str().is_empty()) })
     }
 
     /// The same from pairs.
@@ -65,10 +59,7 @@ impl Variables {
     pub(crate) fn of(pairs: &[(&'static str, &str)]) -> Self {
         let set = pairs.iter().filter(|(_, value)| !value.is_empty());
         Self {
-            values: set
-                .clone()
-                .map(|(name, value)| (*name, (*value).to_owned()))
-                .collect(),
+            values: set.clone().map(|(name, value)| (*name, (*value).to_owned())).collect(),
             password: set.clone().any(|(name, _)| *name == "PGPASSWORD"),
             home: None,
         }
@@ -80,9 +71,7 @@ impl Variables {
     }
 
     fn text(&self, name: &'static str) -> Option<Setting<String>> {
-        self.values
-            .get(name)
-            .map(|value| Setting::new(value.clone(), Origin::Variable(name)))
+        self.values.get(name).map(|value| Setting::new(value.clone(), Origin::Variable(name)))
     }
 
     /// The settings they make.
@@ -90,14 +79,10 @@ impl Variables {
     /// # Errors
     /// When one is not what it should be; names the variable.
     pub(crate) fn layer(&self, root: &Path) -> Result<Layer, Failure> {
-        let environment = self.text("AQE_ENV").map(|text| {
-            parsed(text, |text| {
-                Environment::parse(text).map_err(|error| error.message().to_owned())
-            })
-        });
-        let hub = self
-            .text("AQE_HUB")
-            .map(|text| parsed(text, |text| Hub::parse(text, root, self.home.as_deref())));
+        let environment = self
+            .text("AQE_ENV")
+            .map(|text| parsed(text, |text| Environment::parse(text).map_err(|error| error.message().to_owned())));
+        let hub = self.text("AQE_HUB").map(|text| parsed(text, |text| Hub::parse(text, root, self.home.as_deref())));
         let port = self.text("GCP_TUNNEL_PORT").map(|text| {
             parsed(text, |text| {
                 let port = text.trim().parse().ok().filter(|port: &u16| *port > 0);
@@ -112,12 +97,7 @@ impl Variables {
             user: self.text("GCP_USER"),
             tunnel_port: port.transpose()?,
         };
-        Ok(Layer {
-            environment: environment.transpose()?,
-            hub: hub.transpose()?,
-            gcp,
-            ..Layer::default()
-        })
+        Ok(Layer { environment: environment.transpose()?, hub: hub.transpose()?, gcp, ..Layer::default() })
     }
 }
 

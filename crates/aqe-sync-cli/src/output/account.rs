@@ -27,42 +27,22 @@ pub(crate) fn table(report: &Report, detailed: bool, paint: Paint) -> String {
     let shows = |(_, value, always): &&Column| *always || value(&report.totals) > 0;
     let columns: Vec<&Column> = COLUMNS.iter().filter(shows).collect();
     let headings = columns.iter().map(|(name, ..)| *name);
-    let headings: Vec<&str> = ["source", "table"]
-        .into_iter()
-        .chain(headings)
-        .chain([">time"])
-        .collect();
+    let headings: Vec<&str> = ["source", "table"].into_iter().chain(headings).chain([">time"]).collect();
     let mut table = Table::new(&headings);
     let mut last = "";
     let lines = lines(report, detailed);
     for stream in &lines {
-        let source = if stream.source.as_str() == last {
-            ""
-        } else {
-            stream.source.as_str()
-        };
+        let source = if stream.source.as_str() == last { "" } else { stream.source.as_str() };
         last = stream.source.as_str();
-        let name = if detailed {
-            name(stream)
-        } else {
-            stream.table.clone()
-        };
+        let name = if detailed { name(stream) } else { stream.table.clone() };
         table.row(line(source, &name, stream, &columns));
     }
     if table.is_empty() {
         return String::new();
     }
-    let numbers = columns
-        .iter()
-        .map(|(_, value, _)| Cell::number(value(&report.totals)));
-    let ends = (
-        Cell::text("total"),
-        Cell::right(duration(report.duration_ms)),
-    );
-    let cells = [ends.0, Cell::text("")]
-        .into_iter()
-        .chain(numbers)
-        .chain([ends.1]);
+    let numbers = columns.iter().map(|(_, value, _)| Cell::number(value(&report.totals)));
+    let ends = (Cell::text("total"), Cell::right(duration(report.duration_ms)));
+    let cells = [ends.0, Cell::text("")].into_iter().chain(numbers).chain([ends.1]);
     table.row(cells.map(|cell| cell.colour(Colour::Bold)).collect());
     table.draw(paint)
 }
@@ -140,36 +120,20 @@ pub(crate) fn remarks(report: &Report, terminal: &Terminal) {
             terminal.warning(warning);
         }
         let counters = &stream.counters;
-        let more = counters
-            .dead_lettered
-            .saturating_sub(stream.warnings.len() as u64);
+        let more = counters.dead_lettered.saturating_sub(stream.warnings.len() as u64);
         if more > 0 && stream.warnings.len() >= StreamReport::MAX_WARNINGS {
             let of = format!("{} [{}]", stream.source, stream.stream);
-            terminal.warning(&format!(
-                "{of}: {} more like these, all in the hub's dead_letters",
-                count(more)
-            ));
+            terminal.warning(&format!("{of}: {} more like these, all in the hub's dead_letters", count(more)));
         }
         // One fault of a source stops all its streams: say it once.
-        if let Some(error) = stream
-            .error
-            .as_deref()
-            .filter(|error| errors.insert((&stream.source, *error)))
-        {
+        if let Some(error) = stream.error.as_deref().filter(|error| errors.insert((&stream.source, *error))) {
             let named = error.contains(stream.source.as_str());
-            let place = if named {
-                String::new()
-            } else {
-                format!("{}: ", stream.source)
-            };
+            let place = if named { String::new() } else { format!("{}: ", stream.source) };
             terminal.error(&format!("{place}{error}"));
         }
     }
     if let Some(error) = &report.error {
-        let said = report
-            .streams
-            .iter()
-            .any(|stream| stream.error.as_ref() == Some(error));
+        let said = report.streams.iter().any(|stream| stream.error.as_ref() == Some(error));
         if !said {
             terminal.error(error);
         }
@@ -179,10 +143,7 @@ pub(crate) fn remarks(report: &Report, terminal: &Terminal) {
 /// The last line: all of it in one sentence.
 pub(crate) fn summary(report: &Report, hub: &str) -> String {
     let totals = &report.totals;
-    let read = report
-        .streams
-        .iter()
-        .any(|stream| !stream.skipped_unchanged);
+    let read = report.streams.iter().any(|stream| !stream.skipped_unchanged);
     let mut parts = Vec::new();
     if report.streams.is_empty() {
         parts.push("nothing to sync".to_owned());
@@ -206,20 +167,13 @@ pub(crate) fn summary(report: &Report, hub: &str) -> String {
     } else {
         parts.push("nothing changed since the last sync".to_owned());
     }
-    let attention = report
-        .streams
-        .iter()
-        .filter(|stream| stream.status != Status::Ok)
-        .count() as u64;
+    let attention = report.streams.iter().filter(|stream| stream.status != Status::Ok).count() as u64;
     let mut line = parts.join(", ");
     match report.status {
         Status::Ok => {}
         Status::Partial => {
             let verb = if attention == 1 { "needs" } else { "need" };
-            line = format!(
-                "{line}; {} {verb} attention, see above",
-                counted(attention, "stream")
-            );
+            line = format!("{line}; {} {verb} attention, see above", counted(attention, "stream"));
         }
         Status::Failed => line.push_str("; the sync failed, see above"),
     }
@@ -232,12 +186,7 @@ pub(super) mod tests {
 
     use super::*;
 
-    pub(in super::super) fn stream(
-        source: &str,
-        name: &str,
-        table: &str,
-        counters: Counters,
-    ) -> StreamReport {
+    pub(in super::super) fn stream(source: &str, name: &str, table: &str, counters: Counters) -> StreamReport {
         let mut stream = StreamReport::new(source.into(), name.into(), table);
         stream.counters = counters;
         stream
@@ -262,11 +211,7 @@ pub(super) mod tests {
     }
 
     fn new(read: u64) -> Counters {
-        Counters {
-            read,
-            inserted: read,
-            ..Counters::default()
-        }
+        Counters { read, inserted: read, ..Counters::default() }
     }
 
     #[test]
@@ -285,10 +230,7 @@ total                   1,204  1,204        0     0       0     0  52 ms";
         assert_eq!(table(&report, false, Paint::new(false)), expected);
         let detailed = table(&report, true, Paint::new(false));
         assert!(detailed.contains("patterns") && detailed.contains("memory_entries (kv_store)"));
-        assert_eq!(
-            summary(&report, ".aqe-sync/hub.db"),
-            "1,204 records read, 1,204 new; hub .aqe-sync/hub.db"
-        );
+        assert_eq!(summary(&report, ".aqe-sync/hub.db"), "1,204 records read, 1,204 new; hub .aqe-sync/hub.db");
     }
 
     #[test]
@@ -297,23 +239,13 @@ total                   1,204  1,204        0     0       0     0  52 ms";
         skipped.skipped_unchanged = true;
         let mut other = skipped.clone();
         other.stream = "patterns".into();
-        let gone = Counters {
-            deleted: 2,
-            ..Counters::default()
-        };
+        let gone = Counters { deleted: 2, ..Counters::default() };
         let all_skipped = report(vec![skipped.clone(), other.clone()]);
         let text = table(&all_skipped, false, Paint::new(false));
         assert_eq!(text.matches("unchanged").count(), 1, "{text}");
         assert!(!text.contains("deleted"));
-        assert_eq!(
-            summary(&all_skipped, "h"),
-            "nothing changed since the last sync; hub h"
-        );
-        let text = table(
-            &report(vec![skipped, other, stream("b.db", "t", "t", gone)]),
-            false,
-            Paint::new(false),
-        );
+        assert_eq!(summary(&all_skipped, "h"), "nothing changed since the last sync; hub h");
+        let text = table(&report(vec![skipped, other, stream("b.db", "t", "t", gone)]), false, Paint::new(false));
         assert!(text.contains("deleted"), "{text}");
     }
 
@@ -324,9 +256,6 @@ total                   1,204  1,204        0     0       0     0  52 ms";
         failed.error = Some("reading a.db: locked".into());
         let report = report(vec![failed]);
         assert!(table(&report, false, Paint::new(false)).contains("a.db    failed"));
-        assert_eq!(
-            summary(&report, "h"),
-            "0 records read; 1 stream needs attention, see above; hub h"
-        );
+        assert_eq!(summary(&report, "h"), "0 records read; 1 stream needs attention, see above; hub h");
     }
 }

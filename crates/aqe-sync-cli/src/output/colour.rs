@@ -47,10 +47,6 @@ impl Paint {
 
     /// The text in a colour.
     pub(crate) fn on(self, text: &str, colour: Colour) -> String {
-        if self.0 {
-            format!("\u{1b}[{}m{text}\u{1b}[0m", colour.code())
-        } else {
-            text.to_owned()
-        }
+        if self.0 { format!("\u{1b}[{}m{text}\u{1b}[0m", colour.code()) } else { text.to_owned() }
     }
 }

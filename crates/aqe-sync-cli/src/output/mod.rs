@@ -61,11 +61,7 @@ impl Terminal {
     /// # Errors
     /// When it cannot be written; a reader that has gone away is no error.
     pub(crate) fn result(&self, text: &str) -> Result<(), Failure> {
-        if self.speaks() {
-            write_out(text)
-        } else {
-            Ok(())
-        }
+        if self.speaks() { write_out(text) } else { Ok(()) }
     }
 
     /// Writes the one JSON object to standard output, if it is wanted.
@@ -73,11 +69,7 @@ impl Terminal {
     /// # Errors
     /// As [`Terminal::result`].
     pub(crate) fn json<T: serde::Serialize>(&self, value: &T) -> Result<(), Failure> {
-        if self.json {
-            write_out(&object(value)?)
-        } else {
-            Ok(())
-        }
+        if self.json { write_out(&object(value)?) } else { Ok(()) }
     }
 
     /// Tells something in passing.
@@ -96,29 +88,17 @@ impl Terminal {
 
     /// Tells what is worth knowing.
     pub(crate) fn note(&self, text: &str) {
-        self.say(&format!(
-            "{} {}",
-            self.error_paint.on("note:", Colour::Cyan),
-            plain(text)
-        ));
+        self.say(&format!("{} {}", self.error_paint.on("note:", Colour::Cyan), plain(text)));
     }
 
     /// Tells what needs attention.
     pub(crate) fn warning(&self, text: &str) {
-        self.say(&format!(
-            "{} {}",
-            self.error_paint.on("warning:", Colour::Yellow),
-            plain(text)
-        ));
+        self.say(&format!("{} {}", self.error_paint.on("warning:", Colour::Yellow), plain(text)));
     }
 
     /// Tells what went wrong; never silent.
     pub(crate) fn error(&self, text: &str) {
-        write_error(&format!(
-            "{} {}",
-            self.error_paint.on("error:", Colour::Red),
-            plain(text)
-        ));
+        write_error(&format!("{} {}", self.error_paint.on("error:", Colour::Red), plain(text)));
     }
 }
 
@@ -143,9 +123,9 @@ pub(crate) fn plain(text: &str) -> String {
 fn write_out(text: &str) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
     match writeln!(out, "{text}").and_then(|()| out.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Failure::failed(format!(
-            "cannot write to standard output: {error}"
-        ))),
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(Failure::failed(format!("cannot write to standard output: {error}")))
+        }
         _ => Ok(()),
     }
 }

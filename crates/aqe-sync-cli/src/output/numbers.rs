@@ -19,11 +19,7 @@ pub(crate) fn count(number: u64) -> String {
 
 /// `1 record`, `1,204 records`.
 pub(crate) fn counted(number: u64, noun: &str) -> String {
-    format!(
-        "{} {noun}{}",
-        count(number),
-        if number == 1 { "" } else { "s" }
-    )
+    format!("{} {noun}{}", count(number), if number == 1 { "" } else { "s" })
 }
 
 /// `12 ms`, `1.2 s`, `2 m 05 s`, `1 h 02 m`.
@@ -76,14 +72,8 @@ mod tests {
 
     #[test]
     fn numbers_are_grouped_and_nouns_follow_them() {
-        assert_eq!(
-            [0, 7, 999, 1000, 1_204_000].map(count),
-            ["0", "7", "999", "1,000", "1,204,000"]
-        );
-        assert_eq!(
-            [0, 1, 2].map(|n| counted(n, "record")),
-            ["0 records", "1 record", "2 records"]
-        );
+        assert_eq!([0, 7, 999, 1000, 1_204_000].map(count), ["0", "7", "999", "1,000", "1,204,000"]);
+        assert_eq!([0, 1, 2].map(|n| counted(n, "record")), ["0 records", "1 record", "2 records"]);
     }
 
     #[test]
@@ -107,10 +97,7 @@ mod tests {
     fn ages_are_in_words_and_a_clock_that_runs_ahead_is_said() {
         let at = |seconds: i64| Timestamp::from_micros(seconds * 1_000_000).expect("in range");
         let ages = [0, 60, 7200, 86_400 * 3].map(|seconds| age(at(0), at(seconds)));
-        assert_eq!(
-            ages,
-            ["just now", "1 minute ago", "2 hours ago", "3 days ago"]
-        );
+        assert_eq!(ages, ["just now", "1 minute ago", "2 hours ago", "3 days ago"]);
         assert!(age(at(10), at(0)).contains("in the future"));
     }
 }

@@ -26,11 +26,7 @@ impl<'a> Progress<'a> {
             line.enable_steady_tick(Duration::from_millis(120));
             line
         });
-        Self {
-            terminal,
-            line,
-            begun: Mutex::new(Instant::now()),
-        }
+        Self { terminal, line, begun: Mutex::new(Instant::now()) }
     }
 
     fn begun(&self) -> std::sync::MutexGuard<'_, Instant> {
@@ -63,18 +59,10 @@ impl Observer for Progress<'_> {
                 *self.begun() = Instant::now();
                 self.message(|| format!("{source}  {stream}"));
             }
-            Event::Progress {
-                source,
-                stream,
-                read,
-            } => {
+            Event::Progress { source, stream, read } => {
                 let elapsed = self.begun().elapsed();
                 self.message(|| {
-                    format!(
-                        "{source}  {stream}  {}  {}/s",
-                        counted(*read, "record"),
-                        count(rate(*read, elapsed))
-                    )
+                    format!("{source}  {stream}  {}  {}/s", counted(*read, "record"), count(rate(*read, elapsed)))
                 });
             }
             Event::SourceFailed { source, error } => {
@@ -101,9 +89,7 @@ impl Drop for Progress<'_> {
 
 /// Records per second.
 fn rate(read: u64, elapsed: Duration) -> u64 {
-    let millis = u64::try_from(elapsed.as_millis())
-        .unwrap_or(u64::MAX)
-        .max(1);
+    let millis = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX).max(1);
     read.saturating_mul(1000) / millis
 }
 
@@ -119,10 +105,7 @@ fn finished(report: &StreamReport) -> String {
     };
     let counters = &report.counters;
     let (read, new) = (counted(counters.read, "record"), count(counters.inserted));
-    format!(
-        "{name}: {status}, {read} read, {new} new, {}",
-        duration(report.duration_ms)
-    )
+    format!("{name}: {status}, {read} read, {new} new, {}", duration(report.duration_ms))
 }
 
 #[cfg(test)]
@@ -142,9 +125,6 @@ mod tests {
         report.counters.read = 1_204;
         report.counters.inserted = 1_204;
         report.duration_ms = 40;
-        assert_eq!(
-            finished(&report),
-            "a.db [events]: done, 1,204 records read, 1,204 new, 40 ms"
-        );
+        assert_eq!(finished(&report), "a.db [events]: done, 1,204 records read, 1,204 new, 40 ms");
     }
 }

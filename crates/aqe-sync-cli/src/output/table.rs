@@ -2,9 +2,7 @@
 
 use std::fmt::Display;
 
-use comfy_table::{
-    Attribute, Cell as Inner, CellAlignment, Color, ContentArrangement, Table as Drawn, presets,
-};
+use comfy_table::{Attribute, Cell as Inner, CellAlignment, Color, ContentArrangement, Table as Drawn, presets};
 
 use super::{Colour, Paint, plain};
 
@@ -19,11 +17,7 @@ pub(crate) struct Cell {
 impl Cell {
     /// Text, on the left.
     pub(crate) fn text(text: impl Display) -> Self {
-        Self {
-            text: plain(&text.to_string()),
-            right: false,
-            colour: None,
-        }
+        Self { text: plain(&text.to_string()), right: false, colour: None }
     }
 
     /// A number, on the right.
@@ -33,26 +27,16 @@ impl Cell {
 
     /// Anything, on the right.
     pub(crate) fn right(text: impl Display) -> Self {
-        Self {
-            right: true,
-            ..Self::text(text)
-        }
+        Self { right: true, ..Self::text(text) }
     }
 
     /// The same in a colour.
     pub(crate) fn colour(self, colour: Colour) -> Self {
-        Self {
-            colour: Some(colour),
-            ..self
-        }
+        Self { colour: Some(colour), ..self }
     }
 
     fn drawn(&self, paint: Paint) -> Inner {
-        let alignment = if self.right {
-            CellAlignment::Right
-        } else {
-            CellAlignment::Left
-        };
+        let alignment = if self.right { CellAlignment::Right } else { CellAlignment::Left };
         let cell = Inner::new(&self.text).set_alignment(alignment);
         match self.colour.filter(|_| paint.wanted()) {
             None => cell,
@@ -80,10 +64,7 @@ impl Table {
             Some(name) => Cell::right(name).colour(Colour::Bold),
             None => Cell::text(name).colour(Colour::Bold),
         };
-        Self {
-            heading: heading.iter().map(cell).collect(),
-            rows: Vec::new(),
-        }
+        Self { heading: heading.iter().map(cell).collect(), rows: Vec::new() }
     }
 
     /// Adds a row.
@@ -137,9 +118,6 @@ mod tests {
         let mut table = Table::new(&["name", ">read"]);
         table.row(vec![Cell::text("one"), Cell::number(1_204)]);
         table.row(vec![Cell::text("another"), Cell::number(7)]);
-        assert_eq!(
-            table.draw(Paint::new(false)),
-            "name      read\none      1,204\nanother      7"
-        );
+        assert_eq!(table.draw(Paint::new(false)), "name      read\none      1,204\nanother      7");
     }
 }
