@@ -1,1 +1,95 @@
-fn main() {}
+//! `aqe-sync`: arguments, configuration and output over the library crates.
+
+mod api_stub;
+mod args;
+mod command;
+mod config;
+mod exit;
+mod health;
+mod output;
+mod project;
+mod selection;
+mod sources;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use args::{Arguments, Command, Global};
+use command::Context;
+use config::secret::mask_arguments;
+use config::{Settings, Variables};
+use exit::{Exit, Failure};
+use output::{Terminal, Verbosity};
+
+fn main() -> ExitCode {
+    let exit = match Arguments::try_parse() {
+        Ok(arguments) => run(arguments),
+        Err(error) => answer(&error),
+    };
+    exit.into()
+}
+
+/// Help and version are answers; everything else is wrong usage, whose message
+/// must not repeat a password that was given in the wrong place.
+fn answer(error: &clap::Error) -> Exit {
+    if !error.use_stderr() {
+        // A reader that has gone away is no error.
+        let _ = error.print();
+        return Exit::Ok;
+    }
+    let message = masked(&error.render().to_string());
+    let terminal = Terminal::new(Verbosity::Normal, false, true);
+    terminal.error(message.trim_end().strip_prefix("error: ").unwrap_or(&message));
+    Exit::Usage
+}
+
+/// A message without the passwords that stand on the command line, wherever
+/// somebody put them.
+fn masked(message: &str) -> String {
+    let arguments = std::env::args_os().skip(1).map(|text| text.to_string_lossy().into_owned());
+    let arguments: Vec<String> = arguments.collect();
+    mask_arguments(message, arguments.iter().map(String::as_str))
+}
+
+fn run(mut arguments: Arguments) -> Exit {
+    let global = arguments.global.clone();
+    let (variables, problem) = match Variables::of_process() {
+        Ok(variables) => (variables, None),
+        Err(problem) => (Variables::default(), Some(problem)),
+    };
+    let verbosity = match &global {
+        Global { quiet: true, .. } => Verbosity::Quiet,
+        Global { verbose: true, .. } => Verbosity::Verbose,
+        Global { .. } => Verbosity::Normal,
+    };
+    let terminal = Terminal::new(verbosity, global.json, variables.no_color());
+    let outcome = match problem {
+        Some(problem) => Err(problem),
+        None => execute(&mut arguments, &global, &variables, &terminal),
+    };
+    outcome.unwrap_or_else(|failure| {
+        terminal.error(&masked(&failure.message));
+        failure.exit
+    })
+}
+
+fn execute(
+    arguments: &mut Arguments,
+    global: &Global,
+    variables: &Variables,
+    terminal: &Terminal,
+) -> Result<Exit, Failure> {
+    let command = arguments.take_command()?;
+    let root = project::root(global.root.as_deref())?;
+    let name = project::default_environment(&root.value);
+    let settings = Settings::load(root, &name, global, variables)?;
+    let context = Context { settings: &settings, terminal };
+    match command {
+        Command::Sync(flags) => command::sync::run(&context, flags),
+        Command::Status => command::status::run(&context),
+        Command::Verify => command::verify::run(&context),
+        Command::Config => command::config::run(&context),
+        Command::Init => command::init::run(&context),
+    }
+}

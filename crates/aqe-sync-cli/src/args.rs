@@ -1,0 +1,208 @@
+//! The command line. Each flag carries its own help.
+
+#![allow(clippy::doc_markdown, reason = "these comments are the help texts, shown as they are")]
+
+use std::path::PathBuf;
+
+use aqe_sync_core::Mode;
+use clap::{ArgAction, Args, Parser, Subcommand};
+
+use crate::exit::Failure;
+
+const AFTER_HELP: &str = "\
+Without a command, aqe-sync takes what changed since the last time into the hub.
+
+Exit codes: 0 done, 1 done with warnings or in part, 2 failed, 3 wrong usage.
+Results go to standard output, progress and messages to standard error.";
+
+/// Consolidates the memory of AI coding agents into one hub.
+#[derive(Debug, Parser)]
+#[command(name = "aqe-sync", version, about, after_help = AFTER_HELP, disable_help_subcommand = true)]
+pub(crate) struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+    /// How to sync, when no command is given.
+    #[command(flatten)]
+    pub(crate) sync: SyncFlags,
+    /// What every command takes.
+    #[command(flatten)]
+    pub(crate) global: Global,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Takes what changed into the hub (the default)
+    Sync(SyncFlags),
+    /// Shows when each stream was last synced, how much the hub holds, and what needs attention
+    Status,
+    /// Compares the sources with the hub, record by record
+    Verify,
+    /// Shows the effective configuration and where each value comes from
+    Config,
+    /// Prepares a project: the hub with all its tables, and a commented configuration file
+    Init,
+}
+
+/// Flags that change a sync.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Args)]
+#[command(next_help_heading = "Sync")]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag of its own on the command line")]
+pub(crate) struct SyncFlags {
+    /// Compare every record with the hub, whatever is known from the last sync
+    #[arg(long, conflicts_with = "append")]
+    full: bool,
+    /// Only add new records; leave those that the hub has as they are
+    #[arg(long)]
+    append: bool,
+    /// Show what would be done, and write nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Allow that more than half of a stream's records are marked as deleted
+    #[arg(long)]
+    pub(crate) allow_mass_delete: bool,
+}
+
+impl SyncFlags {
+    /// The mode they stand for.
+    pub(crate) fn mode(self) -> Mode {
+        match self {
+            Self { full: true, .. } => Mode::Full,
+            Self { append: true, .. } => Mode::Append,
+            Self { .. } => Mode::Incremental,
+        }
+    }
+
+    /// Flags before and after the word `sync` together.
+    fn and(self, other: Self) -> Result<Self, Failure> {
+        let both = Self {
+            full: self.full || other.full,
+            append: self.append || other.append,
+            dry_run: self.dry_run || other.dry_run,
+            allow_mass_delete: self.allow_mass_delete || other.allow_mass_delete,
+        };
+        if both.full && both.append {
+            return Err(Failure::usage("--full and --append cannot be used together: choose one"));
+        }
+        Ok(both)
+    }
+
+    fn first(self) -> Option<&'static str> {
+        let flags = [
+            (self.full, "--full"),
+            (self.append, "--append"),
+            (self.dry_run, "--dry-run"),
+            (self.allow_mass_delete, "--allow-mass-delete"),
+        ];
+        flags.iter().find(|(set, _)| *set).map(|(_, name)| *name)
+    }
+}
+
+/// Flags that every command takes, before or after its name.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Common")]
+pub(crate) struct Global {
+    /// The project's folder [default: found by walking up from here]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) root: Option<PathBuf>,
+    /// The configuration file [default: aqe-sync.toml in the root, if it is there]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// This environment's name in the hub [variable: AQE_ENV] [default: HOST:PROJECT]
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) env: Option<String>,
+    /// The hub, sqlite:PATH [variable: AQE_HUB] [default: sqlite:.aqe-sync/hub.db]
+    #[arg(long, global = true, value_name = "URL")]
+    pub(crate) hub: Option<String>,
+    /// Only these sources: paths, folders, tools, or patterns with *
+    #[arg(long, global = true, value_name = "A,B", value_delimiter = ',')]
+    pub(crate) sources: Option<Vec<String>>,
+    /// Print the result as one JSON object
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Say more: one line per stream, and empty ones too
+    #[arg(short, long, global = true, action = ArgAction::SetTrue, conflicts_with = "quiet")]
+    pub(crate) verbose: bool,
+    /// Say nothing but errors
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+}
+
+impl Arguments {
+    /// The command, with the sync flags that belong to it.
+    ///
+    /// # Errors
+    /// When a flag of sync stands before another command.
+    pub(crate) fn take_command(&mut self) -> Result<Command, Failure> {
+        match self.command.take() {
+            None => Ok(Command::Sync(self.sync)),
+            Some(Command::Sync(flags)) => Ok(Command::Sync(self.sync.and(flags)?)),
+            Some(other) => match self.sync.first() {
+                None => Ok(other),
+                Some(flag) => Err(Failure::usage(format!("{flag} changes a sync; other commands do not take it"))),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn command(line: &str) -> Result<Command, Failure> {
+        let mut arguments =
+            Arguments::try_parse_from(line.split(' ')).map_err(|error| Failure::usage(error.to_string()))?;
+        arguments.take_command()
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn no_command_is_an_incremental_sync() {
+        for line in ["aqe-sync", "aqe-sync sync", "aqe-sync --json", "aqe-sync sync -v"] {
+            let Ok(Command::Sync(flags)) = command(line) else { panic!("{line}") };
+            assert_eq!((flags.mode(), flags.dry_run), (Mode::Incremental, false));
+        }
+    }
+
+    #[test]
+    fn sync_flags_stand_before_or_after_the_command() {
+        for line in ["aqe-sync --full", "aqe-sync --full sync", "aqe-sync sync --full"] {
+            let Ok(Command::Sync(flags)) = command(line) else { panic!("{line}") };
+            assert_eq!(flags.mode(), Mode::Full);
+        }
+    }
+
+    #[test]
+    fn common_flags_stand_before_or_after_the_command() {
+        for line in
+            ["aqe-sync --env ci status --json", "aqe-sync status --json --env ci", "aqe-sync --json --env=ci status"]
+        {
+            let arguments = Arguments::try_parse_from(line.split(' ')).expect(line);
+            assert!(arguments.global.json);
+            assert_eq!(arguments.global.env.as_deref(), Some("ci"));
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_a_usage_error() {
+        for line in [
+            "aqe-sync --full --append",
+            "aqe-sync --full sync --append",
+            "aqe-sync --full status",
+            "aqe-sync status --dry-run",
+            "aqe-sync --bidirectional",
+            "aqe-sync -v -q",
+            "aqe-sync nonsense",
+            "aqe-sync --env",
+        ] {
+            assert!(command(line).is_err(), "{line}");
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! One file per command.
+
+pub(crate) mod config;
+pub(crate) mod init;
+pub(crate) mod status;
+pub(crate) mod sync;
+pub(crate) mod verify;
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use crate::config::{Hub, Settings};
+use crate::exit::{Exit, Failure};
+use crate::output::Terminal;
+use crate::project;
+
+/// What every command works with.
+pub(crate) struct Context<'a> {
+    /// The effective configuration.
+    pub(crate) settings: &'a Settings,
+    /// Where to write.
+    pub(crate) terminal: &'a Terminal,
+}
+
+impl Context<'_> {
+    fn root(&self) -> &Path {
+        &self.settings.root.value
+    }
+
+    /// The embedded hub's file.
+    ///
+    /// # Errors
+    /// A usage error when the hub is of a kind that this build cannot write to.
+    fn hub_file(&self) -> Result<PathBuf, Failure> {
+        match &self.settings.hub.value {
+            Hub::Embedded { path, .. } => Ok(path.clone()),
+            Hub::Postgres(_) => {
+                Err(Failure::usage("this version of aqe-sync writes to the embedded hub only; use --hub sqlite:PATH"))
+            }
+        }
+    }
+
+    /// The hub as people know it.
+    fn hub_shown(&self) -> String {
+        match &self.settings.hub.value {
+            Hub::Embedded { path, .. } => project::shown(path, self.root()),
+            Hub::Postgres(_) => self.settings.hub.value.to_string(),
+        }
+    }
+
+    /// Ends a command that could not be carried out: programs get an object too.
+    fn failed(&self, failure: Failure) -> Result<Exit, Failure> {
+        if failure.exit == Exit::Failed {
+            self.terminal.json(&Failed { status: "failed", hub: self.hub_shown(), error: &failure.message })?;
+        }
+        Err(failure)
+    }
+}
+
+/// The result of a command that could not be carried out.
+#[derive(Serialize)]
+struct Failed<'a> {
+    status: &'static str,
+    hub: String,
+    error: &'a str,
+}

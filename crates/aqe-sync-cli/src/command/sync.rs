@@ -1,0 +1,136 @@
+//! `aqe-sync`, `aqe-sync sync`: takes what the sources hold into the hub.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use aqe_sync_core::{
+    ConflictPolicy, Counters, DynSource, Engine, Ledger, Options, Report, Sink, SourceName, Status, Timestamp,
+};
+use futures::executor::block_on;
+use serde::Serialize;
+
+use super::Context;
+use crate::args::SyncFlags;
+use crate::config::Settings;
+use crate::exit::{Exit, Failure};
+use crate::output::{Progress, Verbosity, account, plan};
+use crate::{project, sources};
+use aqe_readers::{EmbeddedHub, LedgerFile};
+
+/// A report for programs, with the mark of a dry run.
+#[derive(Serialize)]
+struct Account<'a> {
+    #[serde(flatten)]
+    report: &'a Report,
+    #[serde(skip_serializing_if = "is_false")]
+    dry_run: bool,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature is serde's")]
+fn is_false(value: &bool) -> bool {
+    !*value
+}
+
+/// Syncs once.
+///
+/// # Errors
+/// When nothing could be tried at all; what failed on the way is in the account.
+pub(crate) fn run(context: &Context<'_>, flags: SyncFlags) -> Result<Exit, Failure> {
+    let report = match sync(context, flags) {
+        Ok(report) => report,
+        Err(failure) if failure.exit == Exit::Usage => return Err(failure),
+        Err(failure) => failed(context, flags, failure.message),
+    };
+    context.terminal.json(&Account { report: &report, dry_run: flags.dry_run })?;
+    tell(context, flags, &report)?;
+    Ok(report.status.into())
+}
+
+fn sync(context: &Context<'_>, flags: SyncFlags) -> Result<Report, Failure> {
+    let hub_file = context.hub_file()?;
+    let chosen = sources::choose(context.settings, context.terminal)?;
+    chosen.tell(context.root(), context.terminal);
+    if chosen.found.is_empty() {
+        return Ok(empty(context, flags));
+    }
+    let options = options(context.settings, flags, chosen.priorities.clone());
+    let sources = chosen.into_sources();
+    let ledger_file = project::ledger(context.root());
+    if flags.dry_run {
+        let hub = EmbeddedHub::scratch(&hub_file)?;
+        let ledger = LedgerFile::scratch(&ledger_file, &block_on(hub.identity())?)?;
+        return push(context, &hub, &ledger, options, &sources);
+    }
+    project::create_state_folder(context.root())?;
+    let hub = EmbeddedHub::open(&hub_file)?;
+    let ledger = LedgerFile::open(&ledger_file, &block_on(hub.identity())?)?;
+    push(context, &hub, &ledger, options, &sources)
+}
+
+fn push<S: Sink>(
+    context: &Context<'_>,
+    hub: &S,
+    ledger: &dyn Ledger,
+    options: Options,
+    sources: &[Box<dyn DynSource>],
+) -> Result<Report, Failure> {
+    let progress = Progress::new(context.terminal);
+    let engine = Engine::new(hub, ledger, &progress, options);
+    Ok(block_on(engine.run(sources))?)
+}
+
+fn options(settings: &Settings, flags: SyncFlags, priorities: BTreeMap<SourceName, i32>) -> Options {
+    let mut options = Options::new(settings.environment.value.clone()).mode(flags.mode());
+    options.limits = settings.limits();
+    options.allow_mass_delete = flags.allow_mass_delete || settings.allow_mass_delete.value;
+    options.priorities = priorities;
+    for (name, table) in &settings.tables {
+        if let Some(policy) = &table.policy {
+            let policy: Arc<dyn ConflictPolicy> = Arc::new(policy.value.clone());
+            options.policies.insert(name.clone(), policy);
+        }
+        if let Some(deletes) = &table.deletes {
+            options.deletes.insert(name.clone(), deletes.value);
+        }
+    }
+    options
+}
+
+/// The account of a run that had nothing to do.
+fn empty(context: &Context<'_>, flags: SyncFlags) -> Report {
+    Report {
+        run_id: uuid::Uuid::new_v4().to_string(),
+        environment: context.settings.environment.value.clone(),
+        mode: flags.mode(),
+        hub: context.hub_shown(),
+        status: Status::Ok,
+        started_at: Timestamp::now(),
+        duration_ms: 0,
+        streams: Vec::new(),
+        totals: Counters::default(),
+        notes: Vec::new(),
+        error: None,
+    }
+}
+
+/// The account of a run that could not begin.
+fn failed(context: &Context<'_>, flags: SyncFlags, error: String) -> Report {
+    Report { status: Status::Failed, error: Some(error), ..empty(context, flags) }
+}
+
+fn tell(context: &Context<'_>, flags: SyncFlags, report: &Report) -> Result<(), Failure> {
+    let terminal = context.terminal;
+    let empty_too = terminal.verbosity == Verbosity::Verbose;
+    if flags.dry_run {
+        terminal.result(plan::NOTHING_WRITTEN)?;
+    }
+    let draw = if flags.dry_run { plan::table } else { account::table };
+    let table = draw(report, empty_too, terminal.paint);
+    if !table.is_empty() {
+        terminal.result(&format!("{table}\n"))?;
+    }
+    account::remarks(report, terminal);
+    let hub = context.hub_shown();
+    let line = if flags.dry_run { plan::summary(report, &hub) } else { account::summary(report, &hub) };
+    terminal.result(&line)
+}

@@ -1,0 +1,95 @@
+//! `aqe-sync verify`: whether the hub holds what the sources hold.
+
+use futures::executor::block_on;
+
+use super::Context;
+use crate::api_stub::verify::{StreamVerify, VerifyReport, verify};
+use crate::exit::{Exit, Failure};
+use crate::output::{Cell, Colour, Table, Verbosity, counted};
+use crate::sources;
+use aqe_readers::EmbeddedHub;
+
+/// So many keys are shown per stream and kind; `--json` has them all.
+const KEYS_SHOWN: usize = 10;
+
+/// Compares contents, record by record.
+///
+/// # Errors
+/// When there is no hub, or it cannot be read.
+pub(crate) fn run(context: &Context<'_>) -> Result<Exit, Failure> {
+    let report = match compare(context) {
+        Ok(report) => report,
+        Err(failure) => return context.failed(failure),
+    };
+    context.terminal.json(&report)?;
+    tell(context, &report)?;
+    Ok(if report.matches() { Exit::Ok } else { Exit::Warning })
+}
+
+fn compare(context: &Context<'_>) -> Result<VerifyReport, Failure> {
+    let hub_file = context.hub_file()?;
+    let chosen = sources::choose(context.settings, context.terminal)?;
+    let Some(hub) = EmbeddedHub::open_existing(&hub_file)? else {
+        return Err(Failure::failed(format!("there is no hub at {} yet: run aqe-sync first", context.hub_shown())));
+    };
+    let environment = &context.settings.environment.value;
+    Ok(block_on(verify(&hub, &chosen.into_sources(), environment))?)
+}
+
+fn tell(context: &Context<'_>, report: &VerifyReport) -> Result<(), Failure> {
+    let terminal = context.terminal;
+    let mut table = Table::new(&["source", "table", ">local", ">hub", ">missing", ">extra", ">different"]);
+    for stream in &report.streams {
+        let empty = stream.local == 0 && stream.hub == 0 && stream.error.is_none();
+        if empty && terminal.verbosity < Verbosity::Verbose {
+            continue;
+        }
+        table.row(vec![
+            Cell::text(&stream.source),
+            Cell::text(&stream.table),
+            Cell::number(stream.local),
+            Cell::number(stream.hub),
+            differing(stream.missing.len()),
+            differing(stream.extra.len()),
+            differing(stream.different.len()),
+        ]);
+    }
+    if !table.is_empty() {
+        terminal.result(&format!("{}\n", table.draw(terminal.paint)))?;
+    }
+    report.streams.iter().for_each(|stream| details(context, stream));
+    terminal.result(&summary(report, &context.hub_shown()))
+}
+
+fn differing(number: usize) -> Cell {
+    let cell = Cell::number(number as u64);
+    cell.colour(if number == 0 { Colour::Dim } else { Colour::Red })
+}
+
+fn details(context: &Context<'_>, stream: &StreamVerify) {
+    let terminal = context.terminal;
+    let place = format!("{}, table {}", stream.source, stream.table);
+    if let Some(error) = &stream.error {
+        terminal.error(&format!("{place}: {error}"));
+    }
+    for (keys, what) in [
+        (&stream.missing, "missing in the hub"),
+        (&stream.extra, "in the hub, but gone from the source"),
+        (&stream.different, "different in the hub"),
+    ] {
+        if keys.is_empty() {
+            continue;
+        }
+        let first: Vec<String> = keys.iter().take(KEYS_SHOWN).map(ToString::to_string).collect();
+        let more = if keys.len() > KEYS_SHOWN { ", … (all with --json)" } else { "" };
+        terminal.warning(&format!("{place}: {what}: {}{more}", first.join(", ")));
+    }
+}
+
+fn summary(report: &VerifyReport, hub: &str) -> String {
+    let records = report.streams.iter().map(|stream| stream.local).sum();
+    if report.matches() {
+        return format!("the hub holds what the sources hold: {} compared; hub {hub}", counted(records, "record"));
+    }
+    format!("the hub differs from the sources; run aqe-sync, or aqe-sync --full if that does not help; hub {hub}")
+}

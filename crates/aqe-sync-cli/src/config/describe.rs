@@ -1,0 +1,75 @@
+//! The configuration as a list for people: key, value, origin. No secrets.
+
+use std::fmt::Display;
+
+use aqe_sync_core::Deletes;
+use serde::Serialize;
+
+use super::secret::MASK;
+use super::{Origin, Setting, Settings};
+
+/// One line of `aqe-sync config`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Entry {
+    /// The setting's name, as the file spells it.
+    pub(crate) key: String,
+    /// Its value as text; `None` when it is not set.
+    pub(crate) value: Option<String>,
+    /// Where it comes from.
+    pub(crate) origin: String,
+}
+
+/// All settings in a fixed order.
+pub(crate) fn entries(settings: &Settings) -> Vec<Entry> {
+    let mut list = List(Vec::new());
+    let root = &settings.root;
+    list.0.push(Entry {
+        key: "root".into(),
+        value: Some(root.value.display().to_string()),
+        origin: if root.origin == Origin::Default { "found".into() } else { root.origin.to_string() },
+    });
+    list.add("env", Some(&settings.environment));
+    list.add("hub", Some(&settings.hub));
+    list.add_list("sources.include", &settings.include, "all");
+    list.add_list("sources.exclude", &settings.exclude, "none");
+    list.add("batch.rows", Some(&settings.batch_rows));
+    list.add("batch.bytes", Some(&settings.batch_bytes));
+    list.add("allow_mass_delete", Some(&settings.allow_mass_delete));
+    for (name, table) in &settings.tables {
+        if let Some(policy) = &table.policy {
+            list.add(&format!("tables.{name}.policy"), Some(policy));
+        }
+        if let Some(deletes) = &table.deletes {
+            let word = if deletes.value == Deletes::Ignore { "ignore" } else { "tombstone" };
+            list.add(&format!("tables.{name}.deletes"), Some(&Setting::new(word, deletes.origin.clone())));
+        }
+    }
+    let gcp = &settings.gcp;
+    list.add("gcp.project", gcp.project.as_ref());
+    list.add("gcp.zone", gcp.zone.as_ref());
+    list.add("gcp.instance", gcp.instance.as_ref());
+    list.add("gcp.database", gcp.database.as_ref());
+    list.add("gcp.user", gcp.user.as_ref());
+    list.add("gcp.tunnel_port", gcp.tunnel_port.as_ref());
+    let variable = |name, set: bool, value| set.then(|| Setting::new(value, Origin::Variable(name)));
+    list.add("PGPASSWORD", variable("PGPASSWORD", settings.password, MASK).as_ref());
+    list.add("NO_COLOR", variable("NO_COLOR", settings.no_color, "set").as_ref());
+    list.0
+}
+
+struct List(Vec<Entry>);
+
+impl List {
+    fn add<T: Display>(&mut self, key: &str, setting: Option<&Setting<T>>) {
+        self.0.push(Entry {
+            key: key.to_owned(),
+            value: setting.map(|setting| setting.value.to_string()),
+            origin: setting.map_or_else(|| "not set".to_owned(), |setting| setting.origin.to_string()),
+        });
+    }
+
+    fn add_list(&mut self, key: &str, setting: &Setting<Vec<String>>, empty: &str) {
+        let text = if setting.value.is_empty() { empty.to_owned() } else { setting.value.join(", ") };
+        self.add(key, Some(&Setting::new(text, setting.origin.clone())));
+    }
+}

@@ -1,0 +1,166 @@
+//! The configuration file: every key is known, all others are refused.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use aqe_sync_core::{Deletes, Environment, PolicySpec, tables};
+use toml::de::DeTable;
+
+use super::hub::Hub;
+use super::secret::mask;
+use super::section::{File, Section};
+use super::{GcpLayer, Layer, TableSettings};
+use crate::exit::Failure;
+
+const TOP: [&str; 7] = ["env", "hub", "sources", "tables", "batch", "allow_mass_delete", "gcp"];
+const SOURCES: [&str; 2] = ["include", "exclude"];
+const TABLE: [&str; 2] = ["policy", "deletes"];
+const BATCH: [&str; 2] = ["rows", "bytes"];
+const GCP: [&str; 6] = ["project", "zone", "instance", "database", "user", "tunnel_port"];
+
+/// Reads a configuration file.
+///
+/// # Errors
+/// Usage errors that name file, line and key.
+pub(super) fn read(path: &Path, root: &Path, home: Option<&Path>) -> Result<Layer, Failure> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Failure::usage(format!("cannot read {}: {error}", path.display())))?;
+    parse(&text, path.strip_prefix(root).unwrap_or(path), root, home)
+}
+
+fn parse(text: &str, path: &Path, root: &Path, home: Option<&Path>) -> Result<Layer, Failure> {
+    let file = File { text, path };
+    // The parser's own display would repeat the line, which may hold a password.
+    let parsed = DeTable::parse(text).map_err(|error| {
+        file.problem(error.span().unwrap_or(0..0), &format!("not valid TOML: {}", mask(error.message())))
+    })?;
+    let top = Section { file: &file, name: "", table: parsed.get_ref() };
+    top.check(&TOP)?;
+    let sources = top.section("sources", &SOURCES)?;
+    let batch = top.section("batch", &BATCH)?;
+    let gcp = top.section("gcp", &GCP)?;
+    Ok(Layer {
+        environment: top.parsed("env", |text| Environment::parse(text).map_err(|error| error.message().to_owned()))?,
+        hub: top.parsed("hub", |text| Hub::parse(text, root, home))?,
+        include: optional(sources.as_ref(), |section| section.list("include"))?,
+        exclude: optional(sources.as_ref(), |section| section.list("exclude"))?,
+        tables: table_settings(&top)?,
+        batch_rows: optional(batch.as_ref(), |section| section.count("rows"))?,
+        batch_bytes: optional(batch.as_ref(), |section| section.count("bytes"))?,
+        allow_mass_delete: top.boolean("allow_mass_delete")?,
+        gcp: match gcp {
+            Some(section) => gcp_layer(&section)?,
+            None => GcpLayer::default(),
+        },
+    })
+}
+
+fn optional<T>(
+    section: Option<&Section<'_>>,
+    get: impl FnOnce(&Section<'_>) -> Result<Option<T>, Failure>,
+) -> Result<Option<T>, Failure> {
+    section.map_or(Ok(None), get)
+}
+
+fn gcp_layer(section: &Section<'_>) -> Result<GcpLayer, Failure> {
+    let text = |key| section.parsed(key, |text| Ok(text.to_owned()));
+    Ok(GcpLayer {
+        project: text("project")?,
+        zone: text("zone")?,
+        instance: text("instance")?,
+        database: text("database")?,
+        user: text("user")?,
+        tunnel_port: section.port("tunnel_port")?,
+    })
+}
+
+fn table_settings(top: &Section<'_>) -> Result<BTreeMap<String, TableSettings>, Failure> {
+    let mut settings = BTreeMap::new();
+    let known: Vec<&str> = tables::all().iter().map(|table| table.name().as_str()).collect();
+    let Some(all) = top.section("tables", &known)? else {
+        return Ok(settings);
+    };
+    for name in known {
+        let Some(table) = all.section(name, &TABLE)? else {
+            continue;
+        };
+        let policy = table.parsed("policy", |text| text.parse::<PolicySpec>().map_err(|error| format!("{error}")))?;
+        let deletes = table.parsed("deletes", |text| match text {
+            "tombstone" => Ok(Deletes::Tombstone),
+            "ignore" => Ok(Deletes::Ignore),
+            _ => Err(format!("{text:?} is neither \"tombstone\" nor \"ignore\"")),
+        })?;
+        settings.insert(name.to_owned(), TableSettings { policy, deletes });
+    }
+    Ok(settings)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse_text(text: &str) -> Result<Layer, Failure> {
+        parse(text, Path::new("aqe-sync.toml"), Path::new("/project"), None)
+    }
+
+    #[test]
+    fn every_key_is_read() {
+        let layer = parse_text(
+            r#"
+            env = "laptop"
+            hub = "sqlite:hub.db"
+            allow_mass_delete = true
+            sources = { include = ["v3"], exclude = ["*.json"] }
+            [tables.events]
+            deletes = "ignore"
+            [tables.qe_patterns]
+            policy = "first_of(higher_confidence, newer_wins)"
+            [batch]
+            rows = 1_000
+            bytes = 0x100000
+            [gcp]
+            tunnel_port = 15432
+            "#,
+        )
+        .expect("valid");
+        assert_eq!(layer.environment.expect("set").value.as_str(), "laptop");
+        assert_eq!(layer.include.expect("set").value, ["v3"]);
+        assert_eq!(layer.exclude.expect("set").value, ["*.json"]);
+        assert_eq!(layer.batch_rows.expect("set").value, 1_000);
+        assert_eq!(layer.batch_bytes.expect("set").value, 1 << 20);
+        assert!(layer.allow_mass_delete.expect("set").value);
+        assert_eq!(layer.gcp.tunnel_port.expect("set").value, 15_432);
+        assert_eq!(layer.tables["events"].deletes.as_ref().expect("set").value, Deletes::Ignore);
+        let policy = layer.tables["qe_patterns"].policy.as_ref().expect("set");
+        assert_eq!(policy.value.to_string(), "first_of(higher_confidence, newer_wins)");
+    }
+
+    #[test]
+    fn errors_name_the_file_the_line_the_key_and_the_nearest_known_one() {
+        for (text, parts) in [
+            ("\nenvironment = \"x\"", vec!["line 2", "\"environment\"", "(known: env, hub"]),
+            ("[sources]\ninclde = []", vec!["line 2", "\"sources.inclde\"", "did you mean include?"]),
+            (
+                "[tables.event]\n",
+                vec!["line 1", "unknown table \"tables.event\"", "did you mean events?", "goap_plans"],
+            ),
+            ("[tables.events]\npolcy = \"x\"", vec!["line 2", "polcy", "did you mean policy?"]),
+            ("[tables.events]\npolicy = \"x\"", vec!["line 2", "not a conflict policy", "newer_wins"]),
+            ("[tables.events]\ndeletes = \"x\"", vec!["line 2", "tombstone"]),
+            ("env = 1", vec!["line 1", "env: expected text in quotes, found a whole number"]),
+            ("[batch]\nrows = 0", vec!["line 2", "rows: expected a whole number greater than 0, found 0"]),
+            ("[batch]\nrows = \"1\"", vec!["line 2", "found text"]),
+            ("[gcp]\ntunnel_port = 70000", vec!["line 2", "a port from 1 to 65535"]),
+            ("batch = 1", vec!["line 1", "expected a table"]),
+            ("allow_mass_delete = \"yes\"", vec!["expected true or false, found text"]),
+            ("[sources]\nexclude = [1]", vec!["line 2", "exclude"]),
+            ("[gcp\n", vec!["line 1", "not valid TOML"]),
+        ] {
+            let message = parse_text(text).expect_err(text).message;
+            assert!(message.starts_with("aqe-sync.toml, line "), "{message}");
+            for part in parts {
+                assert!(message.contains(part), "{message} lacks {part}");
+            }
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! One layer of the configuration, and how layers lie over each other.
+
+use std::collections::BTreeMap;
+
+use aqe_sync_core::{Deletes, Environment, PolicySpec};
+
+use super::hub::Hub;
+use super::setting::Setting;
+
+/// What one layer says; what it leaves open comes from the layer below.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Layer {
+    /// Who writes.
+    pub(super) environment: Option<Setting<Environment>>,
+    /// Where to.
+    pub(super) hub: Option<Setting<Hub>>,
+    /// Only these sources.
+    pub(super) include: Option<Setting<Vec<String>>>,
+    /// None of these.
+    pub(super) exclude: Option<Setting<Vec<String>>>,
+    /// Per table.
+    pub(super) tables: BTreeMap<String, TableSettings>,
+    /// Records in a batch.
+    pub(super) batch_rows: Option<Setting<usize>>,
+    /// Bytes in a batch.
+    pub(super) batch_bytes: Option<Setting<usize>>,
+    /// Whether most of a stream may go at once.
+    pub(super) allow_mass_delete: Option<Setting<bool>>,
+    /// The way to a database on Google Cloud.
+    pub(super) gcp: GcpLayer,
+}
+
+/// What a layer says about the way to a database on Google Cloud.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct GcpLayer {
+    pub(crate) project: Option<Setting<String>>,
+    pub(crate) zone: Option<Setting<String>>,
+    pub(crate) instance: Option<Setting<String>>,
+    pub(crate) database: Option<Setting<String>>,
+    pub(crate) user: Option<Setting<String>>,
+    pub(crate) tunnel_port: Option<Setting<u16>>,
+}
+
+/// What is set for one table instead of its own rules.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct TableSettings {
+    /// How conflicts end.
+    pub(crate) policy: Option<Setting<PolicySpec>>,
+    /// What happens when records disappear.
+    pub(crate) deletes: Option<Setting<Deletes>>,
+}
+
+impl Layer {
+    /// This layer, with `below` where it says nothing.
+    pub(super) fn over(mut self, below: Self) -> Self {
+        for (name, table) in below.tables {
+            let own = self.tables.entry(name).or_default();
+            own.policy = own.policy.take().or(table.policy);
+            own.deletes = own.deletes.take().or(table.deletes);
+        }
+        Self {
+            environment: self.environment.or(below.environment),
+            hub: self.hub.or(below.hub),
+            include: self.include.or(below.include),
+            exclude: self.exclude.or(below.exclude),
+            tables: self.tables,
+            batch_rows: self.batch_rows.or(below.batch_rows),
+            batch_bytes: self.batch_bytes.or(below.batch_bytes),
+            allow_mass_delete: self.allow_mass_delete.or(below.allow_mass_delete),
+            gcp: GcpLayer {
+                project: self.gcp.project.or(below.gcp.project),
+                zone: self.gcp.zone.or(below.gcp.zone),
+                instance: self.gcp.instance.or(below.gcp.instance),
+                database: self.gcp.database.or(below.gcp.database),
+                user: self.gcp.user.or(below.gcp.user),
+                tunnel_port: self.gcp.tunnel_port.or(below.gcp.tunnel_port),
+            },
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! The environment variables that are honoured, read once at the start.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use aqe_sync_core::Environment;
+
+use super::hub::Hub;
+use super::setting::{Origin, Setting};
+use super::{GcpLayer, Layer};
+use crate::exit::Failure;
+
+/// Read for their values.
+const NAMES: [&str; 9] = [
+    "AQE_ENV",
+    "AQE_HUB",
+    "GCP_PROJECT",
+    "GCP_ZONE",
+    "GCP_INSTANCE",
+    "GCP_DATABASE",
+    "GCP_USER",
+    "GCP_TUNNEL_PORT",
+    "NO_COLOR",
+];
+
+/// A copy of what this process was given. An empty variable counts as unset.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Variables {
+    values: BTreeMap<&'static str, String>,
+    /// Whether `PGPASSWORD` is set: its value is not even held.
+    pub(crate) password: bool,
+    /// What `~/` stands for.
+    pub(crate) home: Option<PathBuf>,
+}
+
+impl Variables {
+    /// Reads the process's environment.
+    ///
+    /// # Errors
+    /// When a variable is not text.
+    pub(crate) fn of_process() -> Result<Self, Failure> {
+        let mut values = BTreeMap::new();
+        for name in NAMES {
+            let Some(value) = std::env::var_os(name).filter(|value| !value.is_empty()) else {
+                continue;
+            };
+            let text = value.into_string();
+            values.insert(
+                name,
+                text.map_err(|_| Failure::usage(format!("variable {name}: its value is not UTF-8 text")))?,
+            );
+        }
+        let password = std::env::var_os("PGPASSWORD").is_some_and(|value| !value.is_empty());
+        Ok(Self { values, password, home: std::env::home_dir().filter(|home| !home.as_os_str().is_empty()) })
+    }
+
+    /// The same from pairs.
+    #[cfg(test)]
+    pub(crate) fn of(pairs: &[(&'static str, &str)]) -> Self {
+        let set = pairs.iter().filter(|(_, value)| !value.is_empty());
+        Self {
+            values: set.clone().map(|(name, value)| (*name, (*value).to_owned())).collect(),
+            password: set.clone().any(|(name, _)| *name == "PGPASSWORD"),
+            home: None,
+        }
+    }
+
+    /// Whether colours are unwanted.
+    pub(crate) fn no_color(&self) -> bool {
+        self.values.contains_key("NO_COLOR")
+    }
+
+    fn text(&self, name: &'static str) -> Option<Setting<String>> {
+        self.values.get(name).map(|value| Setting::new(value.clone(), Origin::Variable(name)))
+    }
+
+    /// The settings they make.
+    ///
+    /// # Errors
+    /// When one is not what it should be; names the variable.
+    pub(crate) fn layer(&self, root: &Path) -> Result<Layer, Failure> {
+        let environment = self
+            .text("AQE_ENV")
+            .map(|text| parsed(text, |text| Environment::parse(text).map_err(|error| error.message().to_owned())));
+        let hub = self.text("AQE_HUB").map(|text| parsed(text, |text| Hub::parse(text, root, self.home.as_deref())));
+        let port = self.text("GCP_TUNNEL_PORT").map(|text| {
+            parsed(text, |text| {
+                let port = text.trim().parse().ok().filter(|port: &u16| *port > 0);
+                port.ok_or_else(|| format!("{text:?} is not a port: use a number from 1 to 65535"))
+            })
+        });
+        let gcp = GcpLayer {
+            project: self.text("GCP_PROJECT"),
+            zone: self.text("GCP_ZONE"),
+            instance: self.text("GCP_INSTANCE"),
+            database: self.text("GCP_DATABASE"),
+            user: self.text("GCP_USER"),
+            tunnel_port: port.transpose()?,
+        };
+        Ok(Layer { environment: environment.transpose()?, hub: hub.transpose()?, gcp, ..Layer::default() })
+    }
+}
+
+/// Checks a value; the error names its origin.
+pub(super) fn parsed<T>(
+    text: Setting<String>,
+    parse: impl FnOnce(&str) -> Result<T, String>,
+) -> Result<Setting<T>, Failure> {
+    match parse(&text.value) {
+        Ok(value) => Ok(Setting::new(value, text.origin)),
+        Err(problem) => Err(Failure::usage(format!("{}: {problem}", text.origin))),
+    }
+}
