@@ -13,10 +13,23 @@ type Job<T> = Box<dyn FnOnce(&mut T) + Send>;
 
 /// Owns a `T` on a named thread and runs jobs on it, one after the other.
 ///
-/// The thread ends, and the `T` is dropped, when the worker is dropped.
+/// Dropping the worker drops the `T` and ends the thread.
 pub(crate) struct Worker<T> {
-    jobs: mpsc::Sender<Job<T>>,
+    /// Taken when the worker is dropped: an end of the jobs ends the thread.
+    jobs: Option<mpsc::Sender<Job<T>>>,
+    thread: Option<thread::JoinHandle<()>>,
     name: String,
+}
+
+impl<T> Drop for Worker<T> {
+    /// Waits for the thread, so that a database is closed when its owner is gone.
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take() {
+            // Jobs cannot panic through: nothing to learn from the result.
+            let _ = thread.join();
+        }
+    }
 }
 
 impl<T: Send + 'static> Worker<T> {
@@ -28,7 +41,7 @@ impl<T: Send + 'static> Worker<T> {
             }
         });
         match spawned {
-            Ok(_) => Ok(Self { jobs, name: name.to_owned() }),
+            Ok(thread) => Ok(Self { jobs: Some(jobs), thread: Some(thread), name: name.to_owned() }),
             Err(cause) => Err(Error::new(ErrorKind::Io, "no thread could be started").caused_by(cause)),
         }
     }
@@ -40,7 +53,7 @@ impl<T: Send + 'static> Worker<T> {
         F: FnOnce(&mut T) -> Result<R> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        let sent = self.jobs.send(Box::new(move |state| {
+        let sent = self.send(Box::new(move |state: &mut T| {
             let result = catch_unwind(AssertUnwindSafe(|| job(state)));
             let result = result.unwrap_or_else(|panic| Err(Error::internal(panic_text(panic.as_ref()).to_owned())));
             // Whoever asked may have gone: then nobody needs the answer.
@@ -49,7 +62,9 @@ impl<T: Send + 'static> Worker<T> {
         let name = self.name.clone();
         async move {
             let gone = || Error::internal(format!("the thread {name} is gone"));
-            sent.map_err(|_| gone())?;
+            if !sent {
+                return Err(gone());
+            }
             answer.await.unwrap_or_else(|_| Err(gone()))
         }
     }
@@ -57,7 +72,11 @@ impl<T: Send + 'static> Worker<T> {
     /// Runs a job without waiting.
     pub(crate) fn post(&self, job: impl FnOnce(&mut T) + Send + 'static) {
         // A thread that is gone has nothing left to tidy up.
-        let _ = self.jobs.send(Box::new(job));
+        self.send(Box::new(job));
+    }
+
+    fn send(&self, job: Job<T>) -> bool {
+        self.jobs.as_ref().is_some_and(|jobs| jobs.send(job).is_ok())
     }
 }
 

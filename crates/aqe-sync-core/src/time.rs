@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, Utc};
+use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, Timelike, Utc};
 
 /// A moment, in microseconds since 1970-01-01T00:00:00Z: the precision that
 /// every hub keeps.
@@ -92,7 +92,18 @@ fn parse_naive(text: &str) -> Option<NaiveDateTime> {
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match DateTime::from_timestamp_micros(self.0) {
-            Some(moment) => write!(f, "{}", moment.format("%Y-%m-%dT%H:%M:%S%.6fZ")),
+            // Field by field: a format string would be parsed anew for every row.
+            Some(moment) => write!(
+                f,
+                "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:06}Z",
+                moment.year(),
+                moment.month(),
+                moment.day(),
+                moment.hour(),
+                moment.minute(),
+                moment.second(),
+                moment.timestamp_subsec_micros()
+            ),
             None => write!(f, "{} µs", self.0),
         }
     }
