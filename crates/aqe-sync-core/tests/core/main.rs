@@ -8,3 +8,4 @@ mod meeting;
 mod modes;
 mod records;
 mod support;
+mod verification;
