@@ -3,9 +3,12 @@
 mod accounts;
 mod conflicts;
 mod deletes;
+mod diffs;
 mod faults;
 mod meeting;
 mod modes;
+mod moments;
+mod policies;
 mod records;
 mod support;
 mod verification;
