@@ -5,6 +5,7 @@ mod conflicts;
 mod deletes;
 mod diffs;
 mod faults;
+mod json;
 mod meeting;
 mod modes;
 mod moments;
