@@ -2,6 +2,7 @@
 
 mod accounts;
 mod conflicts;
+mod conversions;
 mod deletes;
 mod diffs;
 mod faults;
