@@ -7,6 +7,7 @@ mod deletes;
 mod diffs;
 mod faults;
 mod json;
+mod mapping;
 mod meeting;
 mod modes;
 mod moments;
