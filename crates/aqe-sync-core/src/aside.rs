@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
 
 use crate::json::{Examined, ObjectWriter, examine, quote};
 use crate::{Record, Value};
@@ -79,7 +79,7 @@ fn json_to_json(text: &str) -> String {
 fn has_mark(text: &str) -> bool {
     // Members stay raw: any depth that can be stored has to be looked through.
     text.trim_start().starts_with('{')
-        && serde_json::from_str::<BTreeMap<String, IgnoredAny>>(text).is_ok_and(|object| object.contains_key(MARK))
+        && serde_json::from_str::<BTreeMap<String, &RawValue>>(text).is_ok_and(|object| object.contains_key(MARK))
 }
 
 fn wrapped(kind: &str, member: &str, text: &str) -> String {

@@ -203,7 +203,9 @@ mod tests {
         let mut records = Vec::new();
         for (number, more) in (0..).zip(more) {
             let values = vec![Value::Json(Json::from_text("[1]")), Value::from("k"), Value::Int(number), more];
-            values.iter().for_each(|value| packed.push(value));
+            for value in &values {
+                packed.push(value);
+            }
             packed.end_record();
             records.push(Record::new(Arc::clone(&schema), values));
         }

@@ -261,11 +261,11 @@ impl Comparison {
             Some(coercer) if coercer.fits(schema) => coercer,
             _ => Coercer::new(self.spec.table.clone(), schema.clone()),
         };
-        let coerced = coercer.row(record);
+        let converted = coercer.row(record);
         self.coercer = Some(coercer);
-        let Ok(coerced) = coerced else { return self.unstorable(None) };
-        let key = coerced.row.key(&self.spec.table);
-        self.compare(&key, coerced.row.hash);
+        let Ok(converted) = converted else { return self.unstorable(None) };
+        let key = converted.row.key(&self.spec.table);
+        self.compare(&key, converted.row.hash);
     }
 
     fn compare(&mut self, key: &Key, content: ContentHash) {

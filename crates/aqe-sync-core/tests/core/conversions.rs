@@ -52,8 +52,7 @@ fn recall(original: &Value, aside: &serde_json::Value) -> Option<Value> {
     let member = |name: &str| aside.get(name).and_then(serde_json::Value::as_str);
     let base64 = || from_base64(member("base64")?);
     Some(match (member("$aqe"), original) {
-        (Some("bytes"), _) => Value::Bytes(base64()?),
-        (Some("vector"), Value::Bytes(_)) => Value::Bytes(base64()?),
+        (Some("bytes"), _) | (Some("vector"), Value::Bytes(_)) => Value::Bytes(base64()?),
         (Some("vector"), _) => Value::Vector(vector_from_bytes(&base64()?)?),
         (Some("text"), Value::Text(_)) => Value::Text(String::from_utf8(base64()?).ok()?),
         (Some("text"), Value::Json(_)) => Value::Json(Json::from_text(String::from_utf8(base64()?).ok()?)),
@@ -85,7 +84,7 @@ fn says_the_same(original: &Value, held: &Value) -> bool {
             matches!((text.as_str(), held), ("true" | "1", true) | ("false" | "0", false))
         }
         (Value::Text(text), Value::Int(held)) => *text == held.to_string(),
-        (Value::Text(text), Value::Float(held)) => *text == serde_json::json!(held).to_string(),
+        (Value::Text(text), Value::Float(held)) => text.as_str() == serde_json::json!(held).to_string().as_str(),
         (Value::Text(text), Value::Timestamp(held)) => Timestamp::parse(text) == Some(*held),
         (Value::Int(number), Value::Timestamp(held)) => Timestamp::from_magnitude(*number) == Some(*held),
         (Value::Float(number), Value::Timestamp(held)) => {
@@ -270,7 +269,7 @@ fn through_jsonb(text: &str) -> String {
     fn walk(value: &mut serde_json::Value) {
         match value {
             serde_json::Value::Number(number) if number.is_f64() && number.as_f64() == Some(0.0) => {
-                *value = serde_json::json!(0.0)
+                *value = serde_json::json!(0.0);
             }
             serde_json::Value::Array(list) => list.iter_mut().for_each(walk),
             serde_json::Value::Object(object) => object.values_mut().for_each(walk),

@@ -1,5 +1,7 @@
 //! The canonical form: what a document means, whatever its spelling.
 
+use std::fmt::Write as _;
+
 use aqe_sync_core::hash::{ContentHash, content_hash};
 use aqe_sync_core::json::{Examined, Unstorable, examine};
 use aqe_sync_core::{ColumnType, Json, TableSpec, Value};
@@ -86,7 +88,7 @@ fn print_string(text: &str, choices: &mut Choices, out: &mut String) {
     for symbol in text.chars() {
         if choices.below(3) == 0 || symbol < ' ' || matches!(symbol, '"' | '\\') {
             for unit in symbol.encode_utf16(&mut [0; 2]) {
-                out.push_str(&format!("\\u{unit:04X}"));
+                write!(out, "\\u{unit:04X}").expect("a string takes it");
             }
         } else {
             out.push(symbol);
@@ -185,7 +187,7 @@ proptest! {
             examine(&json!(number).to_string(), &mut out);
             out
         };
-        prop_assert_eq!(canonical(one) == canonical(other), one == other);
+        prop_assert_eq!(canonical(one) == canonical(other), one.total_cmp(&other).is_eq() || one.abs() + other.abs() <= 0.0);
     }
 }
 
