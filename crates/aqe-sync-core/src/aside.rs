@@ -7,14 +7,17 @@
 //! |---|---|---|
 //! | `bytes` | `base64` | bytes |
 //! | `text` | `base64` | text that is not UTF-8, or holds U+0000 |
-//! | `float` | `value` | a double that JSON cannot write: `NaN`, `Infinity`, `-Infinity` |
+//! | `float` | `value` | a double that JSON cannot write, or `jsonb` not keep: `NaN`, `Infinity`, `-Infinity`, `-0` |
 //! | `json` | `text` | JSON that `jsonb` would change: duplicate keys, lone surrogates… |
 //! | `value` | `value` | a JSON object that has a member `$aqe` of its own |
 //! | `vector` | `base64` | float32, little-endian |
 //! | `plain` | | the column holds plain text as a JSON string; its source did not write JSON |
 
+use std::collections::BTreeMap;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use serde_json::value::RawValue;
 
 use crate::json::{Examined, ObjectWriter, examine, quote};
 use crate::{Record, Value};
@@ -31,8 +34,8 @@ pub fn to_json(value: &Value) -> String {
         Value::Null => "null".to_owned(),
         Value::Bool(value) => value.to_string(),
         Value::Int(number) => number.to_string(),
-        Value::Float(number) if number.is_finite() => serde_json::Value::from(*number).to_string(),
-        Value::Float(number) => wrapped("float", "value", &not_finite(*number)),
+        Value::Float(number) if is_plain_number(*number) => serde_json::Value::from(*number).to_string(),
+        Value::Float(number) => wrapped("float", "value", special_number(*number)),
         Value::Text(text) if text.contains('\0') => wrapped("text", "base64", &STANDARD.encode(text)),
         Value::Text(text) => quote(text),
         Value::RawText(bytes) => wrapped("text", "base64", &STANDARD.encode(bytes)),
@@ -74,8 +77,9 @@ fn json_to_json(text: &str) -> String {
 }
 
 fn has_mark(text: &str) -> bool {
+    // Members stay raw: any depth that can be stored has to be looked through.
     text.trim_start().starts_with('{')
-        && serde_json::from_str::<serde_json::Value>(text).is_ok_and(|value| value.get(MARK).is_some())
+        && serde_json::from_str::<BTreeMap<String, &RawValue>>(text).is_ok_and(|object| object.contains_key(MARK))
 }
 
 fn wrapped(kind: &str, member: &str, text: &str) -> String {
@@ -85,13 +89,21 @@ fn wrapped(kind: &str, member: &str, text: &str) -> String {
     object.finish()
 }
 
-fn not_finite(number: f64) -> String {
+/// Whether JSON can write a double and `jsonb` keeps all of it: its numbers are
+/// decimals, which have no negative zero.
+pub(crate) fn is_plain_number(number: f64) -> bool {
+    number.is_finite() && (number != 0.0 || number.is_sign_positive())
+}
+
+fn special_number(number: f64) -> &'static str {
     if number.is_nan() {
-        "NaN".to_owned()
+        "NaN"
+    } else if number == 0.0 {
+        "-0"
     } else if number > 0.0 {
-        "Infinity".to_owned()
+        "Infinity"
     } else {
-        "-Infinity".to_owned()
+        "-Infinity"
     }
 }
 

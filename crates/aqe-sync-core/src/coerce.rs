@@ -11,7 +11,7 @@ use std::sync::Arc;
 use crate::aside;
 use crate::json::{Examined, ObjectWriter, examine, quote};
 use crate::record::{DeadLetter, Key, Record, Row};
-use crate::{ColumnType, Json, Schema, TableSpec, Timestamp, Value, vector};
+use crate::{ColumnSpec, ColumnType, Json, Schema, TableSpec, Timestamp, Value, vector};
 
 /// One value that is kept in `extra` because its column cannot hold it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,9 +54,11 @@ pub struct Coercer {
 impl Coercer {
     /// Pairs fields and columns by name.
     pub fn new(table: Arc<TableSpec>, schema: Arc<Schema>) -> Self {
-        let field_of_column = table.columns().iter().map(|column| schema.position(column.name.as_str())).collect();
+        let field_of_column: Vec<Option<usize>> =
+            table.columns().iter().map(|column| schema.position(column.name.as_str())).collect();
+        // Also a second field of the same name as a column.
         let unknown_fields =
-            (0..schema.fields().len()).filter(|field| table.position(&schema.fields()[*field]).is_none()).collect();
+            (0..schema.fields().len()).filter(|field| !field_of_column.contains(&Some(*field))).collect();
         Self { table, schema, field_of_column, unknown_fields }
     }
 
@@ -72,7 +74,7 @@ impl Coercer {
     pub fn key(&self, record: &Record) -> Result<Key, String> {
         let columns = self.table.key_columns().iter().zip(&self.field_of_column);
         let parts = columns.map(|(column, field)| {
-            let value = field.map_or(&Value::Null, |field| &record.values()[field]);
+            let value = key_value(record, column, *field);
             match (column.kind, value) {
                 (ColumnType::Text, Value::Text(text)) if !text.contains('\0') => Ok(value.clone()),
                 (_, Value::Null) => Err(format!("key column {} has no value", column.name)),
@@ -101,6 +103,11 @@ impl Coercer {
         let mut values = take_values(&mut record);
         let mut columns = Vec::with_capacity(self.field_of_column.len());
         columns.extend(key.values().iter().cloned());
+        for (column, field) in self.table.key_columns().iter().zip(&self.field_of_column) {
+            if field.is_none() {
+                take_named(&mut fields, column.name.as_str());
+            }
+        }
         for (column, field) in self.table.columns().iter().zip(&self.field_of_column).skip(columns.len()) {
             let value = match field {
                 Some(field) => std::mem::replace(&mut values[*field], Value::Null),
@@ -135,16 +142,19 @@ impl Coercer {
     /// Keeps a record that cannot be stored.
     pub fn dead_letter(&self, record: &Record, reason: String) -> DeadLetter {
         let parts = self.table.key_columns().iter().zip(&self.field_of_column);
-        let shown = parts.map(|(column, field)| {
-            let value = field.map_or(&Value::Null, |field| &record.values()[field]);
-            format!("{}={value}", column.name)
-        });
+        let shown = parts.map(|(column, field)| format!("{}={}", column.name, key_value(record, column, *field)));
         DeadLetter {
             key: shown.collect::<Vec<_>>().join(", "),
             reason,
             record: Json::from_text(aside::record_to_json(record)),
         }
     }
+}
+
+/// What a key column is made of: a field of the schema, or one of this record alone.
+fn key_value<'r>(record: &'r Record, column: &ColumnSpec, field: Option<usize>) -> &'r Value {
+    let named = || record.extra.iter().find(|(name, _)| *name == column.name.as_str()).map(|(_, value)| value);
+    field.map(|field| &record.values()[field]).or_else(named).unwrap_or(&Value::Null)
 }
 
 fn take_values(record: &mut Record) -> Vec<Value> {
@@ -154,7 +164,7 @@ fn take_values(record: &mut Record) -> Vec<Value> {
 
 fn take_named(fields: &mut Vec<(String, Value)>, name: &str) -> Value {
     match fields.iter().position(|(field, _)| field == name) {
-        Some(position) => fields.swap_remove(position).1,
+        Some(position) => fields.remove(position).1,
         None => Value::Null,
     }
 }
@@ -347,7 +357,8 @@ fn to_json(value: Value) -> Fit {
         Value::Text(text) => text_to_json(text),
         Value::RawText(_) => misfit(value, "the text is not UTF-8"),
         Value::Bytes(_) | Value::Vector(_) => wrong_type(value, "JSON"),
-        Value::Float(number) if !number.is_finite() => wrong_type(value, "a JSON number"),
+        // jsonb would drop the sign of zero.
+        Value::Float(number) if !aside::is_plain_number(number) => wrong_type(value, "a JSON number"),
         scalar => Fit::Value(Value::Json(Json::from_text(aside::to_json(&scalar)))),
     }
 }
@@ -370,8 +381,8 @@ fn text_to_json(text: String) -> Fit {
 fn from_json_scalar(kind: ColumnType, json: Json) -> Fit {
     let text = json.as_str().trim();
     match text.as_bytes().first() {
-        Some(b'n') => Fit::Value(Value::Null),
-        Some(b't' | b'f') => refit(kind, Value::Bool(text == "true"), json),
+        Some(b'n') if text == "null" => Fit::Value(Value::Null),
+        Some(b't' | b'f') if matches!(text, "true" | "false") => refit(kind, Value::Bool(text == "true"), json),
         Some(b'"') => match serde_json::from_str::<String>(text) {
             Ok(decoded) => refit(kind, Value::Text(decoded), json),
             Err(error) => misfit(Value::Json(json), error.to_string()),
@@ -382,7 +393,7 @@ fn from_json_scalar(kind: ColumnType, json: Json) -> Fit {
             Examined::Invalid(error) => misfit(Value::Json(json), error.to_string()),
         },
         Some(b'{' | b'[') => wrong_type(Value::Json(json), "a single value"),
-        _ if kind == ColumnType::Text => Fit::Value(Value::Text(text.to_owned())),
+        _ if kind == ColumnType::Text => refit(kind, Value::Text(text.to_owned()), json),
         _ => match json_number(text) {
             Some(number) => refit(kind, number, json),
             None => wrong_type(Value::Json(json), "a number that can be kept exactly"),

@@ -16,6 +16,8 @@
 //! | settle | [`meet`], [`conflict`] | contested | what to store |
 //! | remember | [`ledger`] | what was committed | the next run's "same" |
 //! | account | [`report`] | all of it | [`Report`] |
+//!
+//! [`mod@verify`] compares both ends without any of it.
 
 #![deny(missing_docs, clippy::print_stdout, clippy::print_stderr)]
 
@@ -44,6 +46,7 @@ mod time;
 mod transform;
 mod value;
 pub mod vector;
+pub mod verify;
 
 pub use conflict::{Conflict, ConflictKind, ConflictPolicy, PolicySpec, Resolution};
 pub use embed::Embedder;
@@ -62,3 +65,4 @@ pub use source::{Batch, BatchLimits, BatchStream, DynSource, Fingerprint, ReadRe
 pub use time::Timestamp;
 pub use transform::Transform;
 pub use value::{Json, Value};
+pub use verify::{StreamVerification, Verdict, VerifyReport, verify};

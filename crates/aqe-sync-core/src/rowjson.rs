@@ -1,7 +1,8 @@
 //! Rows as JSON objects and back, exactly: for images in `conflict_log` and `merged_from`.
 //!
 //! `{"columns":{…},"extra":{…}}`; null columns are left out. Bytes and vectors
-//! (float32, little-endian) are base64, doubles that JSON cannot write are text.
+//! (float32, little-endian) are base64, doubles that JSON cannot
+//! write, or `jsonb` not keep (`-0`), are text.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::aside::{from_base64, vector_from_bytes, vector_to_bytes};
+use crate::aside::{from_base64, is_plain_number, vector_from_bytes, vector_to_bytes};
 use crate::json::{ObjectWriter, quote};
 use crate::record::Row;
 use crate::{ColumnType, Error, ErrorKind, Json, Result, TableSpec, Timestamp, Value};
@@ -35,7 +36,7 @@ fn value_to_json(value: &Value) -> String {
     match value {
         Value::Bytes(bytes) | Value::RawText(bytes) => quote(&STANDARD.encode(bytes)),
         Value::Vector(numbers) => quote(&STANDARD.encode(vector_to_bytes(numbers))),
-        Value::Float(number) if !number.is_finite() => quote(&number.to_string()),
+        Value::Float(number) if !is_plain_number(*number) => quote(&number.to_string()),
         Value::Json(json) => json.as_str().to_owned(),
         other => crate::aside::to_json(other),
     }

@@ -108,9 +108,10 @@ pub trait Sink: Send + Sync {
 
 /// One batch, all or nothing.
 pub trait SinkTxn: Send {
-    /// Applies what needs no decision: new keys, equal content, rows that are
-    /// this stream's alone and have the hash that the change is based on.
-    /// Returns the rest with the row in its way, which stays locked.
+    /// Applies what needs no decision: keys that the sink does not have, and live
+    /// rows that are this stream's alone and have the change's own content or the
+    /// hash that it is based on. Returns the rest with the row in its way, which
+    /// stays locked: tombstones, and rows that other streams contribute to, too.
     ///
     /// # Errors
     /// When the sink fails; nothing of the transaction then remains.
@@ -128,7 +129,8 @@ pub trait SinkTxn: Send {
     /// As [`SinkTxn::apply`].
     fn reject(&mut self, letters: Vec<DeadLetter>) -> impl Future<Output = Result<()>> + Send;
 
-    /// Makes all of it durable, with the checkpoint.
+    /// Makes all of it durable, with the checkpoint; also when nothing but the
+    /// checkpoint is new.
     ///
     /// # Errors
     /// When the outcome is not known to be durable; the next run finds out.

@@ -67,6 +67,9 @@ impl Timestamp {
         if digits.len() >= 9 && digits.bytes().all(|byte| byte.is_ascii_digit()) {
             return Self::from_magnitude(text.parse().ok()?);
         }
+        if !has_iso_shape(text) {
+            return None;
+        }
         let moment = if let Ok(zoned) = DateTime::parse_from_rfc3339(text) {
             zoned.to_utc()
         } else if let Ok(zoned) = DateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S%.f%#z") {
@@ -77,9 +80,28 @@ impl Timestamp {
             NaiveDate::parse_from_str(text, "%Y-%m-%d").ok()?.and_hms_opt(0, 0, 0)?.and_utc()
         };
         let micros = moment.timestamp_micros();
-        let exact = moment.timestamp_subsec_nanos() % 1_000 == 0;
+        // More than a second of nanoseconds is a leap second, which no hub keeps.
+        let nanos = moment.timestamp_subsec_nanos();
+        let exact = nanos % 1_000 == 0 && nanos < 1_000_000_000;
         exact.then(|| Self::from_micros(micros)).flatten()
     }
+}
+
+/// Whether it begins with `YYYY-MM-DD`, has a `T` or one space after that, and
+/// at most nine digits of fraction: chrono is more lenient, and cuts the rest.
+fn has_iso_shape(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    let date = bytes.iter().take(10).enumerate().all(|(position, byte)| match position {
+        4 | 7 => *byte == b'-',
+        _ => byte.is_ascii_digit(),
+    });
+    let clock = match bytes.get(10) {
+        None => true,
+        Some(b'T' | b't' | b' ') => bytes.get(11).is_some_and(u8::is_ascii_digit),
+        Some(_) => false,
+    };
+    let fraction = text.split_once('.').map_or("", |(_, fraction)| fraction);
+    date && bytes.len() >= 10 && clock && fraction.bytes().take_while(u8::is_ascii_digit).count() <= 9
 }
 
 fn parse_naive(text: &str) -> Option<NaiveDateTime> {

@@ -16,7 +16,7 @@ use crate::support::memory_source::{Ending, MemorySource};
 use crate::support::note::{With as _, note, notes, spec};
 use crate::support::world::World;
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Action {
     Put { source: usize, key: u8, version: u8 },
     Remove { source: usize, key: u8 },

@@ -2,9 +2,16 @@
 
 mod accounts;
 mod conflicts;
+mod conversions;
 mod deletes;
+mod diffs;
 mod faults;
+mod json;
+mod mapping;
 mod meeting;
 mod modes;
+mod moments;
+mod policies;
 mod records;
 mod support;
+mod verification;
