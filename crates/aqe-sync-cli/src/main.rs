@@ -1,6 +1,5 @@
 //! `aqe-sync`: arguments, configuration and output over the library crates.
 
-mod api_stub;
 mod args;
 mod command;
 mod config;

@@ -3,13 +3,13 @@
 use futures::executor::block_on;
 
 use super::Context;
-use crate::api_stub::verify::{StreamVerify, VerifyReport, verify};
 use crate::exit::{Exit, Failure};
 use crate::output::{Cell, Colour, Table, Verbosity, counted};
 use crate::sources;
 use aqe_readers::EmbeddedHub;
+use aqe_sync_core::verify::{StreamVerification, VerifyReport, verify};
 
-/// So many keys are shown per stream and kind; `--json` has them all.
+/// So many keys are shown per stream and kind; `--json` has more.
 const KEYS_SHOWN: usize = 10;
 
 /// Compares contents, record by record.
@@ -49,9 +49,9 @@ fn tell(context: &Context<'_>, report: &VerifyReport) -> Result<(), Failure> {
             Cell::text(&stream.table),
             Cell::number(stream.local),
             Cell::number(stream.hub),
-            differing(stream.missing.len()),
-            differing(stream.extra.len()),
-            differing(stream.different.len()),
+            differing(stream.missing_count),
+            differing(stream.extra_count),
+            differing(stream.different_count),
         ]);
     }
     if !table.is_empty() {
@@ -61,28 +61,32 @@ fn tell(context: &Context<'_>, report: &VerifyReport) -> Result<(), Failure> {
     terminal.result(&summary(report, &context.hub_shown()))
 }
 
-fn differing(number: usize) -> Cell {
-    let cell = Cell::number(number as u64);
+fn differing(number: u64) -> Cell {
+    let cell = Cell::number(number);
     cell.colour(if number == 0 { Colour::Dim } else { Colour::Red })
 }
 
-fn details(context: &Context<'_>, stream: &StreamVerify) {
+fn details(context: &Context<'_>, stream: &StreamVerification) {
     let terminal = context.terminal;
     let place = format!("{}, table {}", stream.source, stream.table);
     if let Some(error) = &stream.error {
         terminal.error(&format!("{place}: {error}"));
     }
-    for (keys, what) in [
-        (&stream.missing, "missing in the hub"),
-        (&stream.extra, "in the hub, but gone from the source"),
-        (&stream.different, "different in the hub"),
+    for (count, keys, what) in [
+        (stream.missing_count, &stream.missing, "missing in the hub"),
+        (stream.extra_count, &stream.extra, "in the hub, but gone from the source"),
+        (stream.different_count, &stream.different, "different in the hub"),
     ] {
-        if keys.is_empty() {
+        if count == 0 {
             continue;
         }
-        let first: Vec<String> = keys.iter().take(KEYS_SHOWN).map(ToString::to_string).collect();
-        let more = if keys.len() > KEYS_SHOWN { ", … (all with --json)" } else { "" };
-        terminal.warning(&format!("{place}: {what}: {}{more}", first.join(", ")));
+        let first: Vec<&str> = keys.iter().take(KEYS_SHOWN).map(String::as_str).collect();
+        let more = if count > first.len() as u64 { ", … (more with --json)" } else { "" };
+        terminal.warning(&format!("{place}: {count} {what}: {}{more}", first.join(", ")));
+    }
+    if stream.unstorable + stream.repeated > 0 {
+        let kept = counted(stream.unstorable + stream.repeated, "record");
+        terminal.warning(&format!("{place}: {kept} could not be stored as rows; see the hub's dead_letters"));
     }
 }
 
