@@ -93,6 +93,13 @@ pub trait Sink: Send + Sync {
     /// All live rows that a stream contributes to, in batches, in any order.
     fn known(&self, stream: &StreamId, table: &Arc<TableSpec>) -> BoxStream<'static, Result<Vec<KnownRow>>>;
 
+    /// As [`Sink::known`], but with hashes computed anew from the stored columns:
+    /// finds rows that somebody edited by hand. A sink that cannot do that
+    /// answers with what it recorded.
+    fn recomputed(&self, stream: &StreamId, table: &Arc<TableSpec>) -> BoxStream<'static, Result<Vec<KnownRow>>> {
+        self.known(stream, table)
+    }
+
     /// Starts a transaction on one table, for one stream.
     ///
     /// # Errors

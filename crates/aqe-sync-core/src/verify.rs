@@ -223,7 +223,7 @@ impl Comparison {
         let result = StreamVerification::new(id.source.clone(), id.stream.clone(), spec.table.name().as_str());
         let mut hub = HashMap::new();
         if known(&id) {
-            let mut batches = sink.known(&id, &spec.table);
+            let mut batches = sink.recomputed(&id, &spec.table);
             while let Some(rows) = batches.next().await {
                 let rows = rows?;
                 hub.extend(rows.iter().map(|row| (row.key.hash(), HubSide { content: row.hash, found: false })));

@@ -25,7 +25,7 @@ use tempfile::TempDir;
 
 pub use overview::{EnvironmentOverview, Overview, RunOverview, StreamOverview, TableOverview};
 use statements::Statements;
-use txn::{Failure, Transaction};
+use txn::{Failure, Hash, Transaction};
 
 use crate::worker::Worker;
 
@@ -152,6 +152,27 @@ impl EmbeddedHub {
     }
 }
 
+impl EmbeddedHub {
+    /// Rows of one stream, read on a connection of their own.
+    fn rows(&self, stream: &StreamId, table: &Arc<TableSpec>, hash: Hash) -> BoxStream<'static, Result<Vec<KnownRow>>> {
+        let (mut sender, receiver) = mpsc::channel(2);
+        let (path, name, stream, table) = (self.path.clone(), self.name.clone(), stream.clone(), Arc::clone(table));
+        let spawned = std::thread::Builder::new().name("embedded hub keys".to_owned()).spawn(move || {
+            if let Err(failure) = send_rows(&path, &stream, &table, hash, &mut sender) {
+                // A receiver that is gone has no use for the error.
+                let _ = block_on(sender.send(Err(convert(failure, &name, "reading"))));
+            }
+        });
+        match spawned {
+            Ok(_) => receiver.boxed(),
+            Err(cause) => {
+                let error = Error::new(ErrorKind::Io, "no thread could be started").caused_by(cause);
+                futures::stream::iter([Err(error)]).boxed()
+            }
+        }
+    }
+}
+
 impl Sink for EmbeddedHub {
     type Txn = EmbeddedTxn;
 
@@ -184,21 +205,11 @@ impl Sink for EmbeddedHub {
     }
 
     fn known(&self, stream: &StreamId, table: &Arc<TableSpec>) -> BoxStream<'static, Result<Vec<KnownRow>>> {
-        let (mut sender, receiver) = mpsc::channel(2);
-        let (path, name, stream, table) = (self.path.clone(), self.name.clone(), stream.clone(), Arc::clone(table));
-        let spawned = std::thread::Builder::new().name("embedded hub keys".to_owned()).spawn(move || {
-            if let Err(failure) = send_known(&path, &stream, &table, &mut sender) {
-                // A receiver that is gone has no use for the error.
-                let _ = block_on(sender.send(Err(convert(failure, &name, "reading"))));
-            }
-        });
-        match spawned {
-            Ok(_) => receiver.boxed(),
-            Err(cause) => {
-                let error = Error::new(ErrorKind::Io, "no thread could be started").caused_by(cause);
-                futures::stream::iter([Err(error)]).boxed()
-            }
-        }
+        self.rows(stream, table, Hash::Recorded)
+    }
+
+    fn recomputed(&self, stream: &StreamId, table: &Arc<TableSpec>) -> BoxStream<'static, Result<Vec<KnownRow>>> {
+        self.rows(stream, table, Hash::Recomputed)
     }
 
     async fn begin(&self, stream: &StreamId, table: &Arc<TableSpec>) -> Result<EmbeddedTxn> {
@@ -314,22 +325,25 @@ fn states(connection: &Connection, environment: &Environment) -> rusqlite::Resul
     rows.collect()
 }
 
-fn send_known(
+fn send_rows(
     path: &Path,
     stream: &StreamId,
     table: &TableSpec,
+    hash: Hash,
     sender: &mut mpsc::Sender<Result<Vec<KnownRow>>>,
 ) -> Result<(), Failure> {
     const ROWS: usize = 5_000;
     let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
-    let mut statement = connection.prepare(&Statements::new(table).known)?;
+    let statements = Statements::new(table);
+    let sql = if hash == Hash::Recorded { statements.known } else { statements.stored };
+    let mut statement = connection.prepare(&sql)?;
     let writer = stream.contributor();
     let mut rows =
         statement.query(params![stream.environment.as_str(), writer.source.as_str(), writer.stream.as_str()])?;
     let mut batch = Vec::with_capacity(ROWS);
     while let Some(row) = rows.next()? {
-        batch.extend(txn::known_row(table, &writer, row)?);
+        batch.extend(txn::known_row(table, &writer, row, hash)?);
         if batch.len() == ROWS && block_on(sender.send(Ok(std::mem::take(&mut batch)))).is_err() {
             return Ok(());
         }

@@ -24,8 +24,10 @@ pub(super) struct Statements {
     /// merged_from, extra`, then the columns.
     pub(super) load: String,
     /// Parameters: `source_env, source, stream`. Gives `content_hash,
-    /// merged_from`, then the key.
+    /// merged_from, extra`, then the key.
     pub(super) known: String,
+    /// The same, with all columns after `extra`.
+    pub(super) stored: String,
 }
 
 impl Statements {
@@ -71,13 +73,17 @@ impl Statements {
                 "SELECT source, stream, content_hash, deleted_at, merged_from, extra, {columns} FROM {name} WHERE {}",
                 matches(2),
             ),
-            known: format!(
-                "SELECT content_hash, merged_from, {} FROM {name} WHERE source_env = ?1 AND deleted_at IS NULL \
-                 AND ((source = ?2 AND stream = ?3) OR merged_from IS NOT NULL)",
-                list(table, keys),
-            ),
+            known: select_known(&name, &list(table, keys)),
+            stored: select_known(&name, &columns),
         }
     }
+}
+
+fn select_known(table: &str, columns: &str) -> String {
+    format!(
+        "SELECT content_hash, merged_from, extra, {columns} FROM {table} WHERE source_env = ?1 AND deleted_at IS NULL \
+         AND ((source = ?2 AND stream = ?3) OR merged_from IS NOT NULL)"
+    )
 }
 
 fn list(table: &TableSpec, count: usize) -> String {

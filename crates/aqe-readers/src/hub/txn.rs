@@ -5,8 +5,8 @@ use std::sync::Arc;
 use aqe_sync_core::meet::{Contested, Settled, Stored, contributions_from_json, contributions_to_json};
 use aqe_sync_core::rowjson::row_to_json;
 use aqe_sync_core::{
-    Applied, Change, Checkpoint, ColumnType, ContentHash, Contributor, DeadLetter, Error, Json, Key, Operation, Result,
-    Row, StreamId, TableSpec, Timestamp, Value,
+    Applied, Change, Checkpoint, ColumnType, ContentHash, Contributor, DeadLetter, Error, Json, Key, KnownRow,
+    Operation, Result, Row, StreamId, TableSpec, Timestamp, Value,
 };
 use rusqlite::{Connection, ToSql, params};
 use xxhash_rust::xxh3::xxh3_128;
@@ -79,7 +79,14 @@ impl Transaction {
         let on_base = change.base.map(ContentHash::to_i64) == Some(peek.hash);
         match &change.operation {
             Operation::Upsert(_) if peek.deleted => return Ok(true),
-            Operation::Upsert(row) if row.hash.to_i64() == peek.hash => applied.unchanged += 1,
+            Operation::Upsert(row) if row.hash.to_i64() == peek.hash => {
+                if self.is_sound(connection, &change.key, row)? {
+                    applied.unchanged += 1;
+                } else {
+                    self.update(connection, row, &writer, None)?;
+                    applied.updated += 1;
+                }
+            }
             Operation::Upsert(row) if on_base => {
                 self.update(connection, row, &writer, None)?;
                 applied.updated += 1;
@@ -231,6 +238,17 @@ impl Transaction {
         Ok(Some(Peek { contributor: contributor(row)?, hash: row.get(2)?, deleted: row.get(3)?, merged: row.get(4)? }))
     }
 
+    /// Whether the stored columns are what their recorded hash says. Only sent
+    /// rows get here, and rarely: after a lost acknowledgement, or because a full
+    /// run found columns that somebody edited.
+    fn is_sound(&self, connection: &Connection, key: &Key, row: &Row) -> Sql<bool> {
+        match self.load(connection, key) {
+            Ok(stored) => Ok(Row::new(&self.table, stored.row.values, stored.row.extra).hash == row.hash),
+            Err(Failure::Sqlite(error)) => Err(error),
+            Err(Failure::Other(_)) => Ok(false),
+        }
+    }
+
     fn load(&self, connection: &Connection, key: &Key) -> Result<Stored, Failure> {
         let mut statement = connection.prepare_cached(&self.statements.load)?;
         statement.raw_bind_parameter(1, self.stream.environment.as_str())?;
@@ -299,21 +317,39 @@ impl From<Error> for Failure {
     }
 }
 
-/// Reads `known` rows of one stream.
+/// How a row's hash is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hash {
+    /// As it was recorded with the row.
+    Recorded,
+    /// From the stored columns.
+    Recomputed,
+}
+
+/// Reads one row of a `known` or `stored` statement.
 pub(super) fn known_row(
     table: &TableSpec,
     writer: &Contributor,
     row: &rusqlite::Row<'_>,
-) -> Result<Option<aqe_sync_core::KnownRow>, Failure> {
+    hash: Hash,
+) -> Result<Option<KnownRow>, Failure> {
     let merged_from: Option<String> = row.get(1)?;
-    let hash = match merged_from {
-        Some(text) => aqe_sync_core::meet::contribution_hash(table, &text, writer)?,
-        None => ContentHash::from_i64(row.get(0)?),
+    let columns = match hash {
+        Hash::Recorded => table.key_columns(),
+        Hash::Recomputed => table.columns(),
     };
-    let Some(hash) = hash else { return Ok(None) };
-    let columns = table.key_columns().iter().enumerate();
-    let key = columns.map(|(index, column)| read(row, 2 + index, column.kind)).collect::<Sql<Vec<Value>>>()?;
-    Ok(Some(aqe_sync_core::KnownRow { key: Key::new(key), hash }))
+    let columns = columns.iter().enumerate();
+    let values = columns.map(|(index, column)| read(row, 3 + index, column.kind)).collect::<Sql<Vec<Value>>>()?;
+    let key = Key::new(values[..table.key_columns().len()].to_vec());
+    let found = match (merged_from, hash) {
+        (Some(text), _) => aqe_sync_core::meet::contribution_hash(table, &text, writer)?,
+        (None, Hash::Recorded) => ContentHash::from_i64(row.get(0)?),
+        (None, Hash::Recomputed) => {
+            let extra: Option<String> = row.get(2)?;
+            Some(Row::new(table, values, extra.map(Json::from_text)).hash)
+        }
+    };
+    Ok(found.map(|hash| KnownRow { key, hash }))
 }
 
 fn contributor(row: &rusqlite::Row<'_>) -> Sql<Contributor> {

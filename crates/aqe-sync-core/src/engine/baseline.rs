@@ -96,7 +96,9 @@ async fn ask_hub<S: Sink>(
 ) -> Result<Vec<LedgerEntry>> {
     let mut entries = Vec::new();
     if sequence > 0 {
-        let mut known = run.sink.known(id, &spec.table);
+        let full = run.options.mode == Mode::Full;
+        let (sink, table) = (run.sink, &spec.table);
+        let mut known = if full { sink.recomputed(id, table) } else { sink.known(id, table) };
         while let Some(rows) = known.next().await {
             let rows = rows?;
             entries.extend(rows.iter().map(|row| LedgerEntry {
