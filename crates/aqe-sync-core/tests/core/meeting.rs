@@ -36,6 +36,19 @@ fn the_higher_priority_wins_whoever_comes_first() {
 }
 
 #[test]
+fn contributions_are_folded_from_the_highest_priority_down() {
+    for policy in [PolicySpec::Immutable, PolicySpec::HubWins] {
+        let low = source(&policy, 0, 1, vec![note("1", "low")]);
+        let high = source(&policy, 1, 2, vec![note("1", "high")]);
+        for order in [[&low, &high], [&high, &low]] {
+            let world = World::new();
+            world.run(&order);
+            assert_eq!(world.bodies(), texts(&[("1", "high")]), "{policy}");
+        }
+    }
+}
+
+#[test]
 fn deleting_the_winners_record_brings_the_other_one_back() {
     let policy = PolicySpec::SourcePriority;
     let low = source(&policy, 0, 1, vec![note("1", "low")]);

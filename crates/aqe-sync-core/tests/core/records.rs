@@ -49,6 +49,8 @@ fn a_record_that_cannot_be_converted_never_counts_as_deleted() {
     let report = world.run(&[&nameless]);
     assert_eq!((report.totals.deleted, report.totals.dead_lettered), (0, 1));
     assert!(first(&report).warnings.iter().any(|warning| warning.contains("nothing was deleted")));
+    let torn = Reject { key: None, letter: letter("page 7") };
+    assert_eq!(world.run(&[&source(vec![note("1", "one")]).rejects(vec![torn])]).totals.deleted, 0);
     // It is record 2, its reader says.
     let named = Reject { key: Some(Key::new(vec!["2".into()])), letter: letter("2") };
     let report = world.run(&[&source(vec![note("1", "one")]).rejects(vec![named])]);
