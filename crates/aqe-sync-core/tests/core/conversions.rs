@@ -114,15 +114,20 @@ fn says_the_same(original: &Value, held: &Value) -> bool {
 }
 
 fn json_says(text: &str, held: &Value) -> bool {
+    // Numbers that no double holds are still text.
+    if matches!(held, Value::Text(held) if held.trim() == text.trim()) {
+        return true;
+    }
     let Ok(parsed) = serde_json::from_str::<serde_json::Value>(text) else { return false };
     match (&parsed, held) {
         (serde_json::Value::Null, Value::Null) => true,
         (serde_json::Value::Bool(value), held) => says_the_same(&Value::Bool(*value), held),
         (serde_json::Value::String(value), held) => says_the_same(&Value::Text(value.clone()), held),
-        (_, Value::Text(held)) => text.trim() == held.trim(),
         (serde_json::Value::Array(_), Value::Vector(held)) => nearest(text).as_deref() == Some(held),
         (serde_json::Value::Number(number), held) => match number.as_i64() {
             Some(number) => says_the_same(&Value::Int(number), held),
+            // Zero is one number in JSON, whatever its sign.
+            None if number.as_f64() == Some(0.0) && says_the_same(&Value::Int(0), held) => true,
             None => number.as_f64().is_some_and(|number| says_the_same(&Value::Float(number), held)),
         },
         _ => false,
