@@ -258,7 +258,7 @@ impl Source for RedbSource {
 
     async fn fingerprint(&self) -> Result<Option<Fingerprint>> {
         let stat = Stat::at(&self.file.path).map_err(|cause| io_error(&self.file.name, cause))?;
-        let mut bytes = format!("redb {READER_VERSION} ").into_bytes();
+        let mut bytes = format!("redb {READER_VERSION} {:x} ", tables::digest()).into_bytes();
         bytes.extend(stat.bytes());
         Ok(Some(Fingerprint { bytes, settled: stat.settled(SystemTime::now()) }))
     }

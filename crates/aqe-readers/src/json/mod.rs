@@ -19,7 +19,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use aqe_sync_core::{
-    BatchStream, Error, ErrorKind, Fingerprint, ReadRequest, Result, Retry, Source, SourceName, StreamSpec,
+    BatchStream, Error, ErrorKind, Fingerprint, ReadRequest, Result, Retry, Source, SourceName, StreamSpec, tables,
 };
 
 use self::plan::Planned;
@@ -133,7 +133,9 @@ impl Source for JsonSource {
 
     async fn fingerprint(&self) -> Result<Option<Fingerprint>> {
         let stat = Stat::at(&self.file.path).map_err(|cause| io_error(&self.file.name, cause))?;
-        let mut bytes = format!("json {READER_VERSION} {:?} ", self.layout).into_bytes();
+        let catalogue = tables::digest();
+        let mut bytes =
+            format!("json {READER_VERSION} {catalogue:x} {:?} {} ", self.layout, self.file.scope).into_bytes();
         bytes.extend(stat.bytes());
         Ok(Some(Fingerprint { bytes, settled: stat.settled(SystemTime::now()) }))
     }

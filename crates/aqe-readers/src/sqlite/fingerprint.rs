@@ -3,7 +3,7 @@
 use std::io;
 use std::time::SystemTime;
 
-use aqe_sync_core::{Fingerprint, Result};
+use aqe_sync_core::{Fingerprint, Result, tables};
 
 use super::header::{beside, start, wal_header};
 use crate::SourceFile;
@@ -23,6 +23,7 @@ pub(super) fn take(file: &SourceFile) -> Result<Fingerprint> {
     let (opened, main) = stat::open(&file.path, &file.name)?;
     drop(opened);
     let mut bytes = READER_VERSION.as_bytes().to_vec();
+    bytes.extend(tables::digest().to_le_bytes());
     bytes.extend(file.scope.as_bytes());
     bytes.extend(main.bytes());
     bytes.extend(start(&file.path, 100).map_err(failed)?);

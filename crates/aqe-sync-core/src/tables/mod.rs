@@ -57,6 +57,12 @@ pub fn find(name: &str) -> Option<&'static Arc<TableSpec>> {
     CATALOGUE.iter().find(|table| table.name().as_str() == name)
 }
 
+/// A number that changes whenever any table's columns do: what readers put into
+/// fingerprints, so that a newer version looks again at what has not changed.
+pub fn digest() -> u64 {
+    CATALOGUE.iter().fold(0, |digest: u64, table| digest.rotate_left(1) ^ table.digest())
+}
+
 /// Dimensions of all-MiniLM-L6-v2, which agentic-qe and claude-flow embed with.
 pub(crate) const MINILM: ColumnType = ColumnType::Vector(384);
 
