@@ -69,13 +69,13 @@ impl Chosen {
             return;
         }
         if self.found.is_empty() && self.left_out == 0 {
-            terminal.say(&plain(&format!("no agent memory was found in {} and below", root.display())));
+            terminal.say(&plain(&format!("no agent memory was found in {} and below", shown(root))));
             terminal.say(&format!("aqe-sync knows these files, in any package: {}", KNOWN_FILES.join(", ")));
             terminal.say("if the project is elsewhere, name it with --root DIR");
         } else {
             let left_out = if self.left_out == 0 { String::new() } else { format!(", {} not chosen", self.left_out) };
             let sources = counted(self.found.len() as u64, "source");
-            terminal.say(&plain(&format!("{sources} in {}{left_out}", root.display())));
+            terminal.say(&plain(&format!("{sources} in {}{left_out}", shown(root))));
             terminal.say(&indented(
                 self.found
                     .iter()
@@ -94,6 +94,16 @@ impl Chosen {
     /// The sources alone.
     pub(crate) fn into_sources(self) -> Vec<Box<dyn DynSource>> {
         self.found.into_iter().map(|found| found.source).collect()
+    }
+}
+
+/// The root as a person would write it: relative to where they are, if below it.
+fn shown(root: &Path) -> String {
+    let here = std::env::current_dir().and_then(std::fs::canonicalize);
+    let relative = here.as_ref().ok().and_then(|here| root.strip_prefix(here).ok());
+    match relative.filter(|relative| !relative.as_os_str().is_empty()) {
+        Some(relative) => relative.display().to_string(),
+        None => root.display().to_string(),
     }
 }
 
