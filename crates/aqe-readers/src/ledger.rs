@@ -311,6 +311,9 @@ fn stream_id(transaction: &Transaction<'_>, hub: &str, stream: &StreamId, sequen
 }
 
 fn add_segment(transaction: &Transaction<'_>, id: i64, entries: &[LedgerEntry]) -> rusqlite::Result<()> {
+    if entries.is_empty() {
+        return Ok(());
+    }
     let blob = pack(entries);
     transaction
         .prepare_cached(

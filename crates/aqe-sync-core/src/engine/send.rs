@@ -17,6 +17,7 @@ impl StreamRun {
     pub(super) async fn flush<S: Sink>(&mut self, run: &mut Run<'_, S>, complete: bool) {
         let outbox = std::mem::take(&mut self.outbox);
         let letters = outbox.letters.len() as u64;
+        let before = self.sequence;
         let entries = match self.send(run, outbox, complete).await {
             Ok(entries) => entries,
             Err(error) => {
@@ -25,8 +26,9 @@ impl StreamRun {
                 return self.fail_sink(&error);
             }
         };
-        // From here on all of it is durable; a ledger that misses it is out of step.
-        if !entries.is_empty()
+        // From here on all of it is durable; a ledger that misses it is out of step,
+        // even if nothing but the checkpoint is new.
+        if (!entries.is_empty() || self.sequence != before)
             && let Err(error) = run.ledger.append(&self.id, self.sequence, &entries)
         {
             self.fail_sink(&error);

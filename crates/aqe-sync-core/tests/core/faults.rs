@@ -112,6 +112,22 @@ fn a_ledger_out_of_step_with_the_hub_is_not_believed() {
 }
 
 #[test]
+fn the_ledger_is_in_step_after_a_run_however_its_batches_fall() {
+    for rows in 1..=5 {
+        let mut world = World::new();
+        world.options.limits.rows = rows;
+        let source = source("a.db", &[("1", "one"), ("2", "two"), ("3", "three"), ("4", "four")]);
+        world.run(&[&source]);
+        let known = world.ledger.load(&stream_id("a.db")).expect("in memory").expect("written");
+        let state = &world.sink.hub().states[&stream_id("a.db")];
+        assert_eq!(known.sequence, state.sequence, "{rows} rows a batch");
+        // So the next run asks the ledger only.
+        world.sink.fail(Step::Known, When::Before, 0);
+        assert_eq!(world.run(&[&source]).totals.unchanged, 4, "{rows} rows a batch");
+    }
+}
+
+#[test]
 fn an_error_in_the_middle_of_a_source_deletes_nothing_and_the_others_go_on() {
     let world = World::new();
     let whole = source("a.db", &[("1", "one"), ("2", "two"), ("3", "three")]);
