@@ -18,6 +18,8 @@ use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::sqlite::header;
+
 /// `aqel` in ASCII.
 const APPLICATION_ID: i32 = 0x6171_656c;
 
@@ -270,6 +272,11 @@ struct SyncedJson {
 }
 
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    // SQLite takes a file of an unknown format version for one that must not be written.
+    let versions = header::start(path, 20).unwrap_or_default();
+    if versions.iter().skip(18).any(|version| !matches!(version, 0..=2)) {
+        return Err(not_sound("of an unknown version of SQLite's format"));
+    }
     let mut connection = Connection::open(path)?;
     connection.busy_timeout(Duration::from_secs(10))?;
     let (application, format): (i32, i32) = (
@@ -319,8 +326,16 @@ fn check(connection: &Connection) -> rusqlite::Result<()> {
 
 fn is_damaged(error: &rusqlite::Error) -> bool {
     use rusqlite::ErrorCode;
-    matches!(error.sqlite_error_code(), Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt))
-        || matches!(error, rusqlite::Error::InvalidColumnType(..) | rusqlite::Error::FromSqlConversionFailure(..))
+    // The statements are fixed: where one makes no sense, the file is not what it was made as.
+    let of_file = [ErrorCode::NotADatabase, ErrorCode::DatabaseCorrupt, ErrorCode::Unknown];
+    error.sqlite_error_code().is_some_and(|code| of_file.contains(&code))
+        || matches!(
+            error,
+            rusqlite::Error::InvalidColumnType(..)
+                | rusqlite::Error::FromSqlConversionFailure(..)
+                | rusqlite::Error::IntegralValueOutOfRange(..)
+                | rusqlite::Error::Utf8Error(..)
+        )
 }
 
 /// Keeps a ledger that cannot be used under another name.
