@@ -1,5 +1,7 @@
 //! Tables of odd shapes and names: every row of them arrives somewhere.
 
+use std::fmt::Write as _;
+
 use aqe_sync_core::Status;
 use rusqlite::types::Value;
 
@@ -25,9 +27,8 @@ fn tables_and_columns_of_any_name_are_archived() {
     let mut sql = String::new();
     for name in names {
         let (table, column) = (quoted(name), quoted(&format!("c{name}")));
-        sql += &format!(
-            "CREATE TABLE {table} (id TEXT PRIMARY KEY, {column} TEXT); INSERT INTO {table} VALUES ('k', 'v');"
-        );
+        let _ = write!(sql, "CREATE TABLE {table} (id TEXT PRIMARY KEY, {column} TEXT);");
+        let _ = write!(sql, "INSERT INTO {table} VALUES ('k', 'v');");
     }
     let project = synced(&sql);
     for name in names {

@@ -78,7 +78,6 @@ fn an_old_copy_of_the_ledger_is_noticed() {
 fn a_hub_that_is_gone_is_filled_anew_whatever_the_ledger_says() {
     let project = synced();
     let inserted = project.sync_as(Mode::Full).totals.unchanged;
-    fs::remove_dir_all(project.hub_path().parent().expect("a folder").join("hub.db-wal")).unwrap_or_default();
     fs::remove_file(project.hub_path()).expect("removed");
     let report = project.sync();
     assert_eq!(report.totals.inserted, inserted);
@@ -150,10 +149,11 @@ fn bytes_flipped_anywhere_in_the_ledger_never_make_a_wrong_result() {
     project.sync();
     project.edit(ROOT_DB, "DELETE FROM patterns WHERE id IN ('b', 'd'); UPDATE patterns SET usage_count = 2");
     let (hub, ledger) = (fs::read(project.hub_path()).expect("read"), fs::read(project.ledger_path()).expect("read"));
-    let used = (0..ledger.len()).filter(|position| ledger[*position] != 0).step_by(11);
-    for position in used {
+    // The header, and a sample of the rest.
+    let used = (100..ledger.len()).filter(|position| ledger[*position] != 0).step_by(11);
+    for position in (0..100).step_by(2).chain([19, 47]).chain(used) {
         let mut flipped = ledger.clone();
-        flipped[position] ^= 0x01;
+        flipped[position] ^= if position % 2 == 0 { 0x80 } else { 0x01 };
         fs::write(project.hub_path(), &hub).expect("restored");
         fs::write(project.ledger_path(), flipped).expect("written");
         let report = project.try_sync(|options| options).unwrap_or_else(|error| panic!("byte {position}: {error}"));
