@@ -5,7 +5,7 @@
 //! Later segments win. Loading 500,000 entries reads 16 MB in one sweep, where a
 //! row per entry would cost a B-tree look-up each.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -17,6 +17,8 @@ use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehav
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 use xxhash_rust::xxh3::xxh3_64;
+
+use crate::sqlite::header;
 
 /// `aqel` in ASCII.
 const APPLICATION_ID: i32 = 0x6171_656c;
@@ -48,10 +50,18 @@ CREATE TABLE sources (
 /// It is a cache: a file that is damaged or of another format is moved aside and
 /// begun anew, and what it knew is asked of the hub.
 pub struct LedgerFile {
-    connection: Mutex<Connection>,
+    store: Mutex<Store>,
+    path: PathBuf,
     hub: String,
     name: String,
     _scratch: Option<TempDir>,
+}
+
+struct Store {
+    connection: Connection,
+    /// Whether the whole file was looked through. That waits until an entry is
+    /// needed: fingerprints vouch for themselves.
+    checked: bool,
 }
 
 impl LedgerFile {
@@ -95,27 +105,49 @@ impl LedgerFile {
             }
             Err(error) => return Err(ledger_error(&name, error)),
         };
-        Ok(Self { connection: Mutex::new(connection), hub: hub_identity.to_owned(), name, _scratch: scratch })
+        let store = Mutex::new(Store { connection, checked: false });
+        Ok(Self { store, path: path.to_owned(), hub: hub_identity.to_owned(), name, _scratch: scratch })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Connection> {
+    fn lock(&self) -> MutexGuard<'_, Store> {
         // A panic inside rolled its transaction back: the connection is sound.
-        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+        self.store.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks the file through once; begins it anew if it is damaged anywhere. A
+    /// damaged index would hide entries, and their records' deletion.
+    fn lock_checked(&self) -> Result<MutexGuard<'_, Store>> {
+        let failed = |error| ledger_error(&self.name, error);
+        let mut store = self.lock();
+        if !store.checked {
+            match check(&store.connection) {
+                Ok(()) => {}
+                Err(error) if is_damaged(&error) => {
+                    // Closed before it is moved: closing removes side files by their name.
+                    store.connection = Connection::open_in_memory().map_err(failed)?;
+                    move_aside(&self.path)?;
+                    store.connection = connect(&self.path).map_err(failed)?;
+                }
+                Err(error) => return Err(failed(error)),
+            }
+            store.checked = true;
+        }
+        Ok(store)
     }
 
     fn write<R>(&self, job: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<R>) -> Result<R> {
-        let mut connection = self.lock();
-        let written = connection.transaction_with_behavior(TransactionBehavior::Immediate).and_then(|transaction| {
-            let result = job(&transaction)?;
-            transaction.commit()?;
-            Ok(result)
-        });
+        let mut store = self.lock_checked()?;
+        let written =
+            store.connection.transaction_with_behavior(TransactionBehavior::Immediate).and_then(|transaction| {
+                let result = job(&transaction)?;
+                transaction.commit()?;
+                Ok(result)
+            });
         written.map_err(|error| ledger_error(&self.name, error))
     }
 
     /// `None` too when what is stored is not sound.
-    fn read(&self, stream: &StreamId) -> rusqlite::Result<Option<(LedgerStream, usize)>> {
-        let connection = self.lock();
+    fn read(&self, connection: &Connection, stream: &StreamId) -> rusqlite::Result<Option<(LedgerStream, usize)>> {
         let key = params![self.hub, stream.environment.as_str(), stream.source.as_str(), stream.stream.as_str()];
         let found: Option<(i64, u64)> = connection
             .prepare_cached(
@@ -142,7 +174,8 @@ impl LedgerFile {
 
 impl Ledger for LedgerFile {
     fn load(&self, stream: &StreamId) -> Result<Option<LedgerStream>> {
-        let loaded = match self.read(stream) {
+        let loaded = self.read(&self.lock_checked()?.connection, stream);
+        let loaded = match loaded {
             Ok(loaded) => loaded,
             Err(error) if is_damaged(&error) => None,
             Err(error) => return Err(ledger_error(&self.name, error)),
@@ -171,8 +204,9 @@ impl Ledger for LedgerFile {
     }
 
     fn source(&self, environment: &Environment, source: &SourceName) -> Result<Option<SourceState>> {
-        let connection = self.lock();
-        let found: rusqlite::Result<Option<(Vec<u8>, String)>> = connection
+        let store = self.lock();
+        let found: rusqlite::Result<Option<(Vec<u8>, String)>> = store
+            .connection
             .prepare_cached(
                 "SELECT fingerprint, streams FROM sources WHERE hub = ?1 AND source_env = ?2 AND source = ?3",
             )
@@ -238,6 +272,11 @@ struct SyncedJson {
 }
 
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    // SQLite takes a file of an unknown format version for one that must not be written.
+    let versions = header::start(path, 20).unwrap_or_default();
+    if versions.iter().skip(18).any(|version| !matches!(version, 0..=2)) {
+        return Err(not_sound("of an unknown version of SQLite's format"));
+    }
     let mut connection = Connection::open(path)?;
     connection.busy_timeout(Duration::from_secs(10))?;
     let (application, format): (i32, i32) = (
@@ -247,26 +286,56 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     if (application, format) != (APPLICATION_ID, FORMAT) {
         let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
         if tables > 0 {
-            return Err(rusqlite::Error::SqliteFailure(
-                rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_NOTADB),
-                Some("not a ledger of this version".to_owned()),
-            ));
+            return Err(not_sound("not a ledger of this version"));
         }
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         transaction.execute_batch(SCHEMA)?;
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
         transaction.pragma_update(None, "user_version", FORMAT)?;
         transaction.commit()?;
+    } else if schema(&connection)? != schema_of_this_version()? {
+        return Err(not_sound("its tables are not those of a ledger"));
     }
     // A cache may lose its last moments in a power cut: the hub's sequence tells.
     connection.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;")?;
     Ok(connection)
 }
 
+fn not_sound(what: &str) -> rusqlite::Error {
+    let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_NOTADB);
+    rusqlite::Error::SqliteFailure(code, Some(what.to_owned()))
+}
+
+/// The tables as they were created.
+fn schema(connection: &Connection) -> rusqlite::Result<Vec<(String, Option<String>)>> {
+    let mut statement = connection.prepare("SELECT name, sql FROM sqlite_schema ORDER BY name")?;
+    statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+}
+
+fn schema_of_this_version() -> rusqlite::Result<Vec<(String, Option<String>)>> {
+    let connection = Connection::open_in_memory()?;
+    connection.execute_batch(SCHEMA)?;
+    schema(&connection)
+}
+
+/// Compares all pages, and indexes with their tables.
+fn check(connection: &Connection) -> rusqlite::Result<()> {
+    let verdict: String = connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
+    if verdict == "ok" { Ok(()) } else { Err(not_sound(&verdict)) }
+}
+
 fn is_damaged(error: &rusqlite::Error) -> bool {
     use rusqlite::ErrorCode;
-    matches!(error.sqlite_error_code(), Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt))
-        || matches!(error, rusqlite::Error::InvalidColumnType(..) | rusqlite::Error::FromSqlConversionFailure(..))
+    // The statements are fixed: where one makes no sense, the file is not what it was made as.
+    let of_file = [ErrorCode::NotADatabase, ErrorCode::DatabaseCorrupt, ErrorCode::Unknown];
+    error.sqlite_error_code().is_some_and(|code| of_file.contains(&code))
+        || matches!(
+            error,
+            rusqlite::Error::InvalidColumnType(..)
+                | rusqlite::Error::FromSqlConversionFailure(..)
+                | rusqlite::Error::IntegralValueOutOfRange(..)
+                | rusqlite::Error::Utf8Error(..)
+        )
 }
 
 /// Keeps a ledger that cannot be used under another name.

@@ -37,7 +37,7 @@ impl Magic {
 }
 
 /// The first bytes of a file, fewer if it is shorter.
-pub(super) fn start(path: &Path, length: u64) -> io::Result<Vec<u8>> {
+pub(crate) fn start(path: &Path, length: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     std::fs::File::open(path)?.take(length).read_to_end(&mut bytes)?;
     Ok(bytes)

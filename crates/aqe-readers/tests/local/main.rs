@@ -1,0 +1,12 @@
+//! A whole project synced into an embedded hub: real SQLite files, and files made hostile from them.
+
+mod changes;
+mod damaged;
+mod discovery;
+mod locked;
+mod modes;
+mod project;
+mod real;
+mod shapes;
+mod state;
+mod values;

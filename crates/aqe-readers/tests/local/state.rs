@@ -1,0 +1,164 @@
+//! Ledger and hub: lost, damaged, restored, shared.
+
+use std::fs;
+
+use aqe_readers::{EmbeddedHub, LedgerFile};
+use aqe_sync_core::{Engine, Environment, ErrorKind, Mode, Options, Silent, Sink as _, Status};
+use futures::executor::block_on;
+use rusqlite::Connection;
+
+use crate::project::{Project, ROOT_DB, V2, assert_says};
+
+fn synced() -> Project {
+    let project = Project::with(V2, ROOT_DB);
+    assert_eq!(project.sync().status, Status::Ok);
+    project
+}
+
+/// Changes one row, removes another, and syncs; whatever the ledger is, the hub follows.
+fn assert_follows(project: &Project, case: &str) {
+    project.edit(
+        ROOT_DB,
+        "UPDATE patterns SET usage_count = 41 WHERE id = '7289a38d-302a-41da-90c5-d1326f1027b8';
+         DELETE FROM patterns WHERE id = 'pattern-1795356056256-o3z40f8'",
+    );
+    let report = project.sync();
+    assert_eq!((report.status, report.totals.inserted), (Status::Ok, 0), "{case}: {report:#?}");
+    assert_eq!(project.counts()["patterns"], 19, "{case}");
+    assert_eq!(project.count("SELECT count(*) FROM patterns WHERE usage_count = 41"), 1, "{case}");
+    assert_eq!(project.counts()["memory_entries"], 70, "{case}");
+}
+
+#[test]
+fn a_lost_ledger_is_rebuilt_from_the_hub() {
+    let project = synced();
+    let before = project.dump();
+    fs::remove_file(project.ledger_path()).expect("removed");
+    assert!(!project.sync().totals.changed_anything());
+    assert!(project.dump() == before);
+    fs::remove_file(project.ledger_path()).expect("removed");
+    assert_follows(&project, "lost");
+}
+
+#[test]
+fn a_ledger_of_garbage_or_cut_off_is_moved_aside_and_rebuilt() {
+    let whole = {
+        let project = synced();
+        fs::read(project.ledger_path()).expect("a ledger")
+    };
+    let mut pages = whole.clone();
+    pages[4096..8192].fill(0x5a);
+    for (case, bytes) in [
+        ("garbage", vec![7; 9_000]),
+        ("cut off", whole[..whole.len() / 2].to_vec()),
+        ("one page", whole[..4096].to_vec()),
+        ("nothing", Vec::new()),
+        ("a page of garbage", pages),
+    ] {
+        let project = synced();
+        fs::write(project.ledger_path(), bytes).expect("written");
+        assert_follows(&project, case);
+        assert!(!project.sync().totals.changed_anything(), "{case}: sound from then on");
+    }
+}
+
+#[test]
+fn an_old_copy_of_the_ledger_is_noticed() {
+    let project = synced();
+    let old = fs::read(project.ledger_path()).expect("a ledger");
+    project.edit(ROOT_DB, "UPDATE patterns SET usage_count = 5; INSERT INTO patterns (id, pattern, confidence, created_at) VALUES ('n', 'n', 1, 0)");
+    project.sync();
+    project.edit(ROOT_DB, "DELETE FROM patterns WHERE id = 'n'");
+    fs::write(project.ledger_path(), old).expect("restored");
+    assert_eq!(project.sync().totals.deleted, 1, "a row that the old ledger never knew");
+    assert_follows(&project, "restored");
+}
+
+#[test]
+fn a_hub_that_is_gone_is_filled_anew_whatever_the_ledger_says() {
+    let project = synced();
+    let inserted = project.sync_as(Mode::Full).totals.unchanged;
+    fs::remove_file(project.hub_path()).expect("removed");
+    let report = project.sync();
+    assert_eq!(report.totals.inserted, inserted);
+}
+
+#[test]
+fn another_database_is_refused_as_a_hub_and_stays_as_it_is() {
+    let project = Project::with(V2, ROOT_DB);
+    project.sync();
+    let other = project.hub_path().with_file_name("other.db");
+    Connection::open(&other)
+        .and_then(|db| db.execute_batch("CREATE TABLE mine (x); INSERT INTO mine VALUES (1)"))
+        .expect("made");
+    let before = fs::read(&other).expect("read");
+    let Err(error) = EmbeddedHub::open(&other) else { panic!("it was taken") };
+    assert_eq!(error.kind(), ErrorKind::Incompatible);
+    assert_says(&error.to_string(), &["other.db", "not a hub of aqe-sync", "--hub sqlite:PATH"]);
+    assert!(before == fs::read(&other).expect("read"));
+}
+
+#[test]
+fn a_hub_of_a_newer_version_is_refused_with_both_versions() {
+    let project = synced();
+    let hub = Connection::open(project.hub_path()).expect("opened");
+    hub.execute_batch("PRAGMA user_version = 99; PRAGMA wal_checkpoint(TRUNCATE)").expect("done");
+    drop(hub);
+    let before = fs::read(project.hub_path()).expect("read");
+    let Err(error) = project.try_sync(|options| options) else { panic!("it was taken") };
+    assert_eq!(error.kind(), ErrorKind::Incompatible);
+    assert_says(&error.to_string(), &["hub.db", "schema version 99", "versions up to 1", "newer one"]);
+    assert!(before == fs::read(project.hub_path()).expect("read"));
+}
+
+#[test]
+fn two_handles_that_write_at_once_both_succeed() {
+    let project = Project::with(V2, ROOT_DB);
+    fs::create_dir_all(project.hub_path().parent().expect("a folder")).expect("created");
+    std::thread::scope(|scope| {
+        let writers = ["one", "two"].map(|name| {
+            let project = &project;
+            scope.spawn(move || {
+                let hub = EmbeddedHub::open(&project.hub_path()).expect("opened");
+                let ledger = project.hub_path().with_file_name(format!("{name}.db"));
+                let ledger = LedgerFile::open(&ledger, &block_on(hub.identity()).expect("known")).expect("opened");
+                let found = aqe_readers::discover(&project.root()).expect("found").found;
+                let sources: Vec<_> = found.into_iter().map(|found| found.source).collect();
+                let options = Options::new(Environment::new(name));
+                block_on(Engine::new(&hub, &ledger, &Silent, options).run(&sources)).expect("a report")
+            })
+        });
+        for writer in writers {
+            let report = writer.join().expect("no panic");
+            assert_eq!((report.status, report.error.as_deref()), (Status::Ok, None), "{report:#?}");
+        }
+    });
+    let rows = project.rows("SELECT source_env, count(*) FROM memory_entries GROUP BY 1 ORDER BY 1");
+    assert_eq!(rows.len(), 2);
+    assert!(rows.iter().all(|row| row[1] == rusqlite::types::Value::Integer(70)), "{rows:?}");
+}
+
+#[test]
+fn bytes_flipped_anywhere_in_the_ledger_never_make_a_wrong_result() {
+    let create = "CREATE TABLE patterns (id TEXT PRIMARY KEY, pattern TEXT, usage_count INTEGER);";
+    let rows = "INSERT INTO patterns VALUES ('a', 'x', 1), ('b', 'x', 1), ('c', 'x', 1);";
+    let project = Project::empty();
+    project.edit(ROOT_DB, &format!("{create}{rows}"));
+    project.sync();
+    project.edit(ROOT_DB, "INSERT INTO patterns VALUES ('d', 'y', 1); DELETE FROM patterns WHERE id = 'c'");
+    project.sync();
+    project.edit(ROOT_DB, "DELETE FROM patterns WHERE id IN ('b', 'd'); UPDATE patterns SET usage_count = 2");
+    let (hub, ledger) = (fs::read(project.hub_path()).expect("read"), fs::read(project.ledger_path()).expect("read"));
+    // The header, and a sample of the rest.
+    let used = (100..ledger.len()).filter(|position| ledger[*position] != 0).step_by(11);
+    for position in (0..100).step_by(2).chain([19, 47]).chain(used) {
+        let mut flipped = ledger.clone();
+        flipped[position] ^= if position % 2 == 0 { 0x80 } else { 0x01 };
+        fs::write(project.hub_path(), &hub).expect("restored");
+        fs::write(project.ledger_path(), flipped).expect("written");
+        let report = project.try_sync(|options| options).unwrap_or_else(|error| panic!("byte {position}: {error}"));
+        assert_eq!(report.error, None, "byte {position}");
+        let live = project.rows("SELECT id || usage_count FROM patterns WHERE deleted_at IS NULL ORDER BY id");
+        assert_eq!(live, [["a2".to_owned().into()]], "byte {position}");
+    }
+}
