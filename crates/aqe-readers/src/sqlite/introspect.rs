@@ -62,7 +62,9 @@ pub(super) fn tables(connection: &Connection) -> Result<Vec<Table>> {
     let mut tables = Vec::new();
     for table in found {
         let (name, kind, without_rowid): (String, String, bool) = table?;
-        let kind = if kind == "table" { TableKind::Plain } else { TableKind::Derived };
+        // What a full-text table holds itself is in its content table, and nowhere else.
+        let holds_rows = kind == "table" || (kind == "shadow" && name.ends_with("_content"));
+        let kind = if holds_rows { TableKind::Plain } else { TableKind::Derived };
         let columns = if kind == TableKind::Plain { columns(connection, &name)? } else { Vec::new() };
         tables.push(Table { name, kind, columns, without_rowid });
     }

@@ -5,7 +5,7 @@
 //! | rollback journal | under SQLite's shared lock, copied by its backup API, so that a producer's write waits for milliseconds only |
 //! | the same, left behind by a crash | file and journal copied, rolled back in the copy |
 //! | WAL, or a WAL beside a file of the other kind | file, then WAL copied; consistent as long as the WAL's salts stay, since until a WAL restarts it holds every page that a checkpoint may be writing |
-//! | WAL, more than [`COPY_LIMIT`] | read in place: through the WAL if there is one, else as immutable, with a look afterwards whether that was true |
+//! | WAL, more than [`COPY_LIMIT`] | read in place: through the WAL if there is one with its index, else as immutable, with a look afterwards whether that was true |
 //!
 //! Opening a WAL database in place would create `-wal` and `-shm` files that
 //! belong to whoever runs the sync, which can lock its producer out.
@@ -129,9 +129,12 @@ fn attempt(file: &SourceFile) -> Result<Snapshot, Failure> {
         return Err(Failure::Torn(format!("the file has {} bytes, its header says {size}", before.size)));
     }
     let wal_size = std::fs::metadata(beside(path, "-wal")).map_or(0, |metadata| metadata.len());
-    // Whatever the header says, SQLite opens a WAL that it finds, and makes files beside it.
+    let small = before.size + wal_size <= COPY_LIMIT;
+    // Reading through a WAL needs its index beside it, which must not be made here.
+    let has_index = beside(path, "-shm").exists();
+    // Whatever the header says, SQLite opens a WAL that it finds.
     match (header.wal || wal_size > 0, wal) {
-        (true, wal) if before.size + wal_size <= COPY_LIMIT => copy_wal(file, before, wal.as_deref()),
+        (true, wal) if small || (wal.is_some() && !has_index) => copy_wal(file, before, wal.as_deref()),
         (true, Some(_)) => in_place(file, "", None),
         (true, None) => in_place(file, "&immutable=1", Some(Quiet { stat: before, file: file.clone() })),
         (false, _) => backup(file, before),

@@ -86,6 +86,7 @@ fn the_rows_of_a_table_that_is_dropped_stay() {
     let report = project.sync();
     assert_eq!(report.totals.deleted, 0);
     assert_eq!(project.counts()["memory_entries"], 123);
+    assert!(report.notes.iter().any(|note| note.contains("kv_store is not there any more")), "{:?}", report.notes);
 }
 
 #[test]

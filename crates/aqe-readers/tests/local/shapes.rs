@@ -97,13 +97,20 @@ fn indexes_over_other_tables_are_left_out_with_a_note_and_views_too() {
     project.edit(
         ROOT_DB,
         "CREATE TABLE notes (id TEXT PRIMARY KEY, body TEXT); INSERT INTO notes VALUES ('n', 'hello');
-         CREATE VIRTUAL TABLE notes_fts USING fts5 (body); INSERT INTO notes_fts VALUES ('hello');
+         CREATE VIRTUAL TABLE notes_fts USING fts5 (body, content = 'notes'); INSERT INTO notes_fts VALUES ('hello');
          CREATE VIEW shown AS SELECT * FROM notes",
     );
     let report = project.sync();
     assert_eq!(report.status, Status::Ok);
     assert_eq!(project.rows("SELECT part FROM archive_records"), [[text("notes")]]);
     assert!(report.notes.iter().any(|note| note.contains(ROOT_DB) && note.contains("notes_fts")), "{:?}", report.notes);
+}
+
+#[test]
+fn what_only_a_full_text_table_holds_is_kept() {
+    let project = synced("CREATE VIRTUAL TABLE journal USING fts5 (body); INSERT INTO journal VALUES ('hello')");
+    let rows = project.rows("SELECT part, json_extract(record, '$.c0') FROM archive_records");
+    assert_eq!(rows, [[text("journal_content"), text("hello")]]);
 }
 
 #[test]

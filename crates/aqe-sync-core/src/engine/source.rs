@@ -54,12 +54,24 @@ impl<S: Sink> Run<'_, S> {
                 return Err(error);
             }
         }
+        outcome.notes.extend(self.vanished(source, &streams));
         self.read(source, &streams, outcome).await?;
         let whole = !outcome.held_back && outcome.streams.iter().all(|stream| stream.status != Status::Failed);
         if let Some(fingerprint) = fingerprint.filter(|fingerprint| fingerprint.settled && whole) {
             self.remember(source, fingerprint, &streams)?;
         }
         Ok(())
+    }
+
+    /// Streams that the hub knows of this source, and the source no longer has: a
+    /// dropped table is not taken for a decision to delete its rows.
+    fn vanished(&self, source: &dyn DynSource, streams: &[StreamSpec]) -> Vec<String> {
+        let known = self.states.keys().filter(|known| known.source == *source.name());
+        let gone = known.filter(|known| !streams.iter().any(|spec| spec.name == known.stream));
+        let note = |gone: &StreamId| {
+            format!("{}: table {} is not there any more; its rows stay in the hub", source.name(), gone.stream)
+        };
+        gone.map(note).collect()
     }
 
     /// The reports of a source that did not change, without reading it.
