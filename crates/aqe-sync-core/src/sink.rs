@@ -29,6 +29,8 @@ pub struct StreamState {
     /// Counts the commits of this stream, from 1. A ledger that remembers
     /// another number is out of step and is rebuilt.
     pub sequence: u64,
+    /// The table that its rows are in.
+    pub table: String,
     /// The last checkpoint.
     pub checkpoint: Checkpoint,
 }
@@ -40,6 +42,9 @@ pub struct KnownRow {
     pub key: Key,
     /// The hash of this stream's contribution.
     pub hash: ContentHash,
+    /// Whether the stored columns are what the recorded hash says, as far as the
+    /// sink looked.
+    pub sound: bool,
 }
 
 /// What applying a batch did. Every change is counted once or contested.

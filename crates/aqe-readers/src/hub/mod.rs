@@ -306,7 +306,7 @@ impl Drop for EmbeddedTxn {
 
 fn states(connection: &Connection, environment: &Environment) -> rusqlite::Result<Vec<StreamState>> {
     let mut statement = connection.prepare(
-        "SELECT source, stream, sequence, run_id, complete, synced_at FROM sync_state WHERE source_env = ?1",
+        "SELECT source, stream, sequence, run_id, complete, synced_at, table_name FROM sync_state WHERE source_env = ?1",
     )?;
     let rows = statement.query_map([environment.as_str()], |row| {
         let (source, stream, at): (String, String, String) = (row.get(0)?, row.get(1)?, row.get(5)?);
@@ -320,7 +320,7 @@ fn states(connection: &Connection, environment: &Environment) -> rusqlite::Resul
             source: source.as_str().into(),
             stream: stream.as_str().into(),
         };
-        Ok(StreamState { stream, sequence: row.get(2)?, checkpoint })
+        Ok(StreamState { stream, sequence: row.get(2)?, table: row.get(6)?, checkpoint })
     })?;
     rows.collect()
 }

@@ -341,6 +341,7 @@ pub(super) fn known_row(
     let columns = columns.iter().enumerate();
     let values = columns.map(|(index, column)| read(row, 3 + index, column.kind)).collect::<Sql<Vec<Value>>>()?;
     let key = Key::new(values[..table.key_columns().len()].to_vec());
+    let merged = merged_from.is_some();
     let found = match (merged_from, hash) {
         (Some(text), _) => aqe_sync_core::meet::contribution_hash(table, &text, writer)?,
         (None, Hash::Recorded) => ContentHash::from_i64(row.get(0)?),
@@ -349,7 +350,9 @@ pub(super) fn known_row(
             Some(Row::new(table, values, extra.map(Json::from_text)).hash)
         }
     };
-    Ok(found.map(|hash| KnownRow { key, hash }))
+    let recorded = ContentHash::from_i64(row.get(0)?);
+    let sound = merged || found == recorded;
+    Ok(found.map(|hash| KnownRow { key, hash, sound }))
 }
 
 fn contributor(row: &rusqlite::Row<'_>) -> Sql<Contributor> {

@@ -85,7 +85,8 @@ impl StreamRun {
             *self.report.rules.entry(rule).or_default() += 1;
         }
         self.sequence = committed.sequence;
-        let state = StreamState { stream: self.id.clone(), sequence: self.sequence, checkpoint };
+        let table = self.spec.table.name().to_string();
+        let state = StreamState { stream: self.id.clone(), sequence: self.sequence, table, checkpoint };
         run.states.insert(self.id.clone(), state);
         Ok(entries)
     }

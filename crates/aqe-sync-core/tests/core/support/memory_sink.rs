@@ -166,7 +166,7 @@ impl Sink for MemorySink {
                 *environment == stream.environment && name == table.name().as_str()
             });
             let known = rows.filter_map(|(_, (key, stored))| {
-                contribution(stored, stream).map(|hash| KnownRow { key: key.clone(), hash })
+                contribution(stored, stream).map(|hash| KnownRow { key: key.clone(), hash, sound: true })
             });
             Ok(known.collect::<Vec<_>>())
         });
@@ -294,7 +294,8 @@ impl SinkTxn for MemoryTxn {
                 return Err(Error::new(ErrorKind::Locked, "another transaction committed in between"));
             }
             let sequence = self.draft.states.get(&self.stream).map_or(1, |state| state.sequence + 1);
-            let state = StreamState { stream: self.stream.clone(), sequence, checkpoint };
+            let table = self.table.name().to_string();
+            let state = StreamState { stream: self.stream.clone(), sequence, table, checkpoint };
             self.draft.states.insert(self.stream.clone(), state);
             self.draft.commits += 1;
             inner.hub = self.draft;
