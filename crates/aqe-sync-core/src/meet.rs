@@ -157,6 +157,11 @@ impl Settle<'_> {
                 let (log, base) = (log(rule), self.existing.row.hash);
                 self.leave(Effect::Superseded, log, Some(base))
             }
+            // The stored row has taken it into account already.
+            Resolution::Merged(rule, row) if row.hash == self.existing.row.hash => {
+                let log = log(rule);
+                self.leave(Effect::Superseded, log, Some(row.hash))
+            }
             Resolution::Merged(rule, row) => {
                 let log = log(rule);
                 self.replace(row, Effect::Merged, log)

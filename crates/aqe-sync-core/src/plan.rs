@@ -147,7 +147,7 @@ fn bucket(key: KeyHash, bits: u32) -> usize {
     usize::try_from(key.0.checked_shr(u128::BITS - bits).unwrap_or(0)).unwrap_or(0)
 }
 
-/// Key hashes are spread already: takes their low half as it is.
+/// Key hashes are spread already: folds their halves together, and no more.
 #[derive(Debug, Default)]
 pub struct Spread(u64);
 

@@ -4,6 +4,7 @@
 //! and hashed anew. Memory holds two hashes per record, never rows.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use futures::StreamExt as _;
 use serde::Serialize;
@@ -15,7 +16,8 @@ use crate::report::describe;
 use crate::schema::{Deletes, Mutability};
 use crate::sink::Sink;
 use crate::source::{Batch, BatchLimits, DynSource, ReadRequest, StreamSpec};
-use crate::{ContentHash, Environment, Error, ErrorKind, Record, Result, SourceName, StreamId, StreamName};
+use crate::transform::apply_all;
+use crate::{ContentHash, Error, ErrorKind, Options, Record, Result, SourceName, StreamId, StreamName, Transform};
 
 /// Whether two sides hold the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -115,23 +117,20 @@ impl StreamVerification {
     }
 }
 
-/// Compares what sources hold with what the hub has of them.
+/// Compares what sources hold with what the hub has of them, as a run with
+/// these options would put it there.
 ///
 /// Nothing is written. A source that cannot be read is part of the report.
 ///
 /// # Errors
 /// When the hub cannot be read.
-pub async fn verify<S: Sink>(
-    sink: &S,
-    sources: &[Box<dyn DynSource>],
-    environment: &Environment,
-) -> Result<VerifyReport> {
-    let states = sink.states(environment).await?;
+pub async fn verify<S: Sink>(sink: &S, sources: &[Box<dyn DynSource>], options: &Options) -> Result<VerifyReport> {
+    let states = sink.states(&options.environment).await?;
     let known = |stream: &StreamId| states.iter().any(|state| state.stream == *stream);
     let mut streams = Vec::new();
     for source in sources {
         match source.streams_dyn().await {
-            Ok(specs) => streams.extend(verify_source(sink, source.as_ref(), &specs, environment, &known).await?),
+            Ok(specs) => streams.extend(verify_source(sink, source.as_ref(), &specs, options, &known).await?),
             Err(error) => streams.push(StreamVerification::failed(source.name(), &error)),
         }
     }
@@ -143,7 +142,7 @@ async fn verify_source<S: Sink>(
     sink: &S,
     source: &dyn DynSource,
     specs: &[StreamSpec],
-    environment: &Environment,
+    options: &Options,
     known: &impl Fn(&StreamId) -> bool,
 ) -> Result<Vec<StreamVerification>> {
     let request = ReadRequest { streams: specs.to_vec(), limits: BatchLimits::default() };
@@ -164,9 +163,12 @@ async fn verify_source<S: Sink>(
                 break Error::internal(format!("a batch of stream {}, which was not asked for", batch.stream));
             };
             let spec = waiting.remove(position);
-            let stream =
-                StreamId { environment: environment.clone(), source: source.name().clone(), stream: spec.name.clone() };
-            current = Some(Comparison::begin(sink, stream, spec, known).await?);
+            let stream = StreamId {
+                environment: options.environment.clone(),
+                source: source.name().clone(),
+                stream: spec.name.clone(),
+            };
+            current = Some(Comparison::begin(sink, stream, spec, options, known).await?);
         }
         let last = batch.last;
         if let Some(comparison) = current.as_mut() {
@@ -198,12 +200,14 @@ fn cut_off(source: &dyn DynSource) -> Error {
 /// What the hub has of one key, until the source turns out to have it too.
 struct HubSide {
     content: ContentHash,
+    sound: bool,
     found: bool,
 }
 
 struct Comparison {
     id: StreamId,
     spec: StreamSpec,
+    transforms: Vec<Arc<dyn Transform>>,
     hub: HashMap<KeyHash, HubSide>,
     /// Keys of the source that the hub lacks: they may repeat.
     absent: HashSet<KeyHash>,
@@ -217,19 +221,27 @@ impl Comparison {
     async fn begin<S: Sink>(
         sink: &S,
         id: StreamId,
-        spec: StreamSpec,
+        mut spec: StreamSpec,
+        options: &Options,
         known: &impl Fn(&StreamId) -> bool,
     ) -> Result<Self> {
+        if let Some(deletes) = options.deletes.get(spec.table.name().as_str()) {
+            spec.deletes = *deletes;
+        }
         let result = StreamVerification::new(id.source.clone(), id.stream.clone(), spec.table.name().as_str());
         let mut hub = HashMap::new();
         if known(&id) {
             let mut batches = sink.recomputed(&id, &spec.table);
             while let Some(rows) = batches.next().await {
                 let rows = rows?;
-                hub.extend(rows.iter().map(|row| (row.key.hash(), HubSide { content: row.hash, found: false })));
+                hub.extend(
+                    rows.iter()
+                        .map(|row| (row.key.hash(), HubSide { content: row.hash, sound: row.sound, found: false })),
+                );
             }
         }
-        Ok(Self { id, spec, hub, absent: HashSet::new(), coercer: None, result, nameless: false })
+        let transforms = options.transforms.clone();
+        Ok(Self { id, spec, transforms, hub, absent: HashSet::new(), coercer: None, result, nameless: false })
     }
 
     fn take(&mut self, batch: Batch) {
@@ -237,11 +249,11 @@ impl Comparison {
             self.unstorable(reject.key.as_ref());
         }
         for record in batch.records {
-            self.record(record);
+            self.transformed(record);
         }
         if let Some(packed) = batch.packed {
             for position in 0..packed.len() {
-                self.record(packed.record(position));
+                self.transformed(packed.record(position));
             }
         }
     }
@@ -252,6 +264,13 @@ impl Comparison {
         match key.map(Key::hash) {
             Some(key) => self.hub.get_mut(&key).into_iter().for_each(|side| side.found = true),
             None => self.nameless = true,
+        }
+    }
+
+    fn transformed(&mut self, record: Record) {
+        match apply_all(&self.transforms, &self.spec, record) {
+            Ok(records) => records.into_iter().for_each(|record| self.record(record)),
+            Err(_) => self.unstorable(None),
         }
     }
 
@@ -285,10 +304,10 @@ impl Comparison {
             return;
         }
         result.local += 1;
-        if side.content == content {
+        if side.content == content && side.sound {
             return;
         }
-        if self.spec.table.mutability() == Mutability::Immutable {
+        if side.sound && self.spec.table.mutability() == Mutability::Immutable {
             result.kept_by_rule += 1;
         } else {
             result.different_count += 1;

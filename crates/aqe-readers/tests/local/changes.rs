@@ -1,6 +1,6 @@
 //! What changes in a source changes in the hub, and nothing else.
 
-use aqe_sync_core::{Counters, Report, Status};
+use aqe_sync_core::{Counters, Mode, Report, Status};
 use rusqlite::types::Value;
 
 use crate::project::{Project, ROOT_DB, V2, V3, V3_DB, assert_says, stream};
@@ -198,4 +198,25 @@ fn memories_that_were_migrated_are_counted_once_and_a_note_says_so() {
     let says = |note: &String| note.contains("12 records") && note.contains("counted once");
     assert!(report.notes.iter().any(says), "{:?}", report.notes);
     assert!(!project.sync().totals.changed_anything());
+}
+
+#[test]
+fn records_whose_table_gets_a_mapping_move_there_and_leave_the_archive() {
+    let project = Project::empty();
+    project.edit(
+        ROOT_DB,
+        "CREATE TABLE qe_trajectories (id TEXT PRIMARY KEY, agent TEXT);
+         WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 150)
+         INSERT INTO qe_trajectories SELECT 't' || i, 'tester' FROM n",
+    );
+    assert_eq!(project.sync().totals.inserted, 150);
+    project.edit(ROOT_DB, "ALTER TABLE qe_trajectories ADD COLUMN task TEXT DEFAULT 'cover'");
+    let report = project.sync();
+    assert_eq!((report.status, report.totals.inserted, report.totals.deleted), (Status::Ok, 150, 150));
+    assert!(report.notes.iter().any(|note| note.contains("moved from archive_records to qe_trajectories")));
+    let living = "SELECT count(*) FROM archive_records WHERE deleted_at IS NULL";
+    assert_eq!(project.rows(living), [[Value::Integer(0)]]);
+    assert_eq!(project.counts()["qe_trajectories"], 150);
+    let again = project.sync_as(Mode::Full);
+    assert_eq!((again.totals.unchanged, again.totals.deleted), (150, 0));
 }

@@ -80,10 +80,17 @@ fn push<S: Sink>(
 }
 
 fn options(settings: &Settings, flags: SyncFlags, priorities: BTreeMap<SourceName, i32>) -> Options {
-    let mut options = Options::new(settings.environment.value.clone()).mode(flags.mode());
-    options.limits = settings.limits();
-    options.allow_mass_delete = flags.allow_mass_delete || settings.allow_mass_delete.value;
+    let mut options = settled(settings).mode(flags.mode());
+    options.allow_mass_delete |= flags.allow_mass_delete;
     options.priorities = priorities;
+    options
+}
+
+/// What the settings alone say of a run.
+pub(super) fn settled(settings: &Settings) -> Options {
+    let mut options = Options::new(settings.environment.value.clone());
+    options.limits = settings.limits();
+    options.allow_mass_delete = settings.allow_mass_delete.value;
     for (name, table) in &settings.tables {
         if let Some(policy) = &table.policy {
             let policy: Arc<dyn ConflictPolicy> = Arc::new(policy.value.clone());

@@ -32,8 +32,8 @@ fn compare(context: &Context<'_>) -> Result<VerifyReport, Failure> {
     let Some(hub) = EmbeddedHub::open_existing(&hub_file)? else {
         return Err(Failure::failed(format!("there is no hub at {} yet: run aqe-sync first", context.hub_shown())));
     };
-    let environment = &context.settings.environment.value;
-    Ok(block_on(verify(&hub, &chosen.into_sources(), environment))?)
+    let options = super::sync::settled(context.settings);
+    Ok(block_on(verify(&hub, &chosen.into_sources(), &options))?)
 }
 
 fn tell(context: &Context<'_>, report: &VerifyReport) -> Result<(), Failure> {

@@ -1,5 +1,7 @@
 //! What is known of a stream before it is read: by the ledger, or by the hub.
 
+use std::collections::HashSet;
+
 use futures::StreamExt as _;
 
 use super::{Run, Sink};
@@ -16,6 +18,8 @@ pub(super) struct Baseline {
     /// Full runs compare with the hub; a change is still based on what this
     /// writer last saw: the ledger's entries, ordered by key.
     seen: Option<Vec<LedgerEntry>>,
+    /// Rows whose columns are not what their recorded hash says.
+    damaged: HashSet<KeyHash>,
 }
 
 /// What a change is based on.
@@ -29,7 +33,7 @@ pub(super) struct Base {
 impl Baseline {
     /// Nothing is known.
     pub(super) fn empty() -> Self {
-        Self { diff: Diff::new(Vec::new()), seen: None }
+        Self::of(Vec::new(), None)
     }
 
     /// Asks the ledger, or the hub where the ledger is not to be asked or out of step.
@@ -45,18 +49,28 @@ impl Baseline {
         let full = run.options.mode == Mode::Full;
         if let Some(known) = ledger {
             if !full {
-                return Ok(Self { diff: Diff::new(known.entries), seen: None });
+                return Ok(Self::of(known.entries, None));
             }
-            let diff = Diff::new(ask_hub(run, id, spec, sequence).await?);
-            return Ok(Self { diff, seen: Some(known.entries) });
+            let hub = ask_hub(run, id, spec, sequence).await?;
+            return Ok(Self { damaged: hub.damaged, ..Self::of(hub.entries, Some(known.entries)) });
         }
-        let rebuilt = LedgerStream { sequence, entries: ask_hub(run, id, spec, sequence).await? };
+        let hub = ask_hub(run, id, spec, sequence).await?;
+        let rebuilt = LedgerStream { sequence, entries: hub.entries };
         // A stale ledger goes even if nothing takes its place: what is appended
         // to it from now on would vouch for its old entries.
         if stale || sequence > 0 {
             run.ledger.replace(id, &rebuilt)?;
         }
-        Ok(Self { diff: Diff::new(rebuilt.entries), seen: None })
+        Ok(Self { damaged: hub.damaged, ..Self::of(rebuilt.entries, None) })
+    }
+
+    fn of(entries: Vec<LedgerEntry>, seen: Option<Vec<LedgerEntry>>) -> Self {
+        Self { diff: Diff::new(entries), seen, damaged: HashSet::new() }
+    }
+
+    /// Whether the hub's row has to be written anew whatever it says.
+    pub(super) fn is_damaged(&self, key: KeyHash) -> bool {
+        self.damaged.contains(&key)
     }
 
     /// What a change of `key` is based on, where the comparison found `known`.
@@ -88,19 +102,21 @@ impl Baseline {
 }
 
 /// What the hub knows of a stream, ordered by key.
-async fn ask_hub<S: Sink>(
-    run: &Run<'_, S>,
-    id: &StreamId,
-    spec: &StreamSpec,
-    sequence: u64,
-) -> Result<Vec<LedgerEntry>> {
+struct HubSide {
+    entries: Vec<LedgerEntry>,
+    damaged: HashSet<KeyHash>,
+}
+
+async fn ask_hub<S: Sink>(run: &Run<'_, S>, id: &StreamId, spec: &StreamSpec, sequence: u64) -> Result<HubSide> {
     let mut entries = Vec::new();
+    let mut damaged = HashSet::new();
     if sequence > 0 {
         let full = run.options.mode == Mode::Full;
         let (sink, table) = (run.sink, &spec.table);
         let mut known = if full { sink.recomputed(id, table) } else { sink.known(id, table) };
         while let Some(rows) = known.next().await {
             let rows = rows?;
+            damaged.extend(rows.iter().filter(|row| !row.sound).map(|row| row.key.hash()));
             entries.extend(rows.iter().map(|row| LedgerEntry {
                 key: row.key.hash(),
                 local: None,
@@ -109,5 +125,5 @@ async fn ask_hub<S: Sink>(
         }
     }
     entries.sort_by_key(|entry| entry.key);
-    Ok(entries)
+    Ok(HubSide { entries, damaged })
 }

@@ -1,6 +1,7 @@
 //! One run: source by source, stream by stream, batch by batch.
 
 mod baseline;
+mod moved;
 mod send;
 mod source;
 mod stream;

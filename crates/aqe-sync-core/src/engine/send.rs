@@ -26,6 +26,15 @@ impl StreamRun {
                 return self.fail_sink(&error);
             }
         };
+        // What another process committed in between is not in this ledger: it has
+        // to stay out of step, so that the next run asks the hub.
+        if self.sequence > before + 1 {
+            self.interfered = true;
+            self.held_back = true;
+        }
+        if self.interfered {
+            return;
+        }
         // From here on all of it is durable; a ledger that misses it is out of step,
         // even if nothing but the checkpoint is new.
         if (!entries.is_empty() || self.sequence != before)

@@ -27,7 +27,8 @@ impl<S: Sink> Run<'_, S> {
         let mut outcome = SourceOutcome::default();
         if let Err(error) = self.try_source(source, &mut outcome).await {
             self.observer.on_event(&Event::SourceFailed { source: source.name(), error: &error });
-            if outcome.streams.is_empty() {
+            // An error after the last stream has no stream of its own to show up in.
+            if !outcome.streams.iter().any(|stream| stream.status == Status::Failed) {
                 let mut report = StreamReport::new(source.name().clone(), "".into(), "");
                 report.fail(&error);
                 outcome.streams.push(report);
@@ -143,7 +144,8 @@ impl<S: Sink> Run<'_, S> {
                 let spec = waiting.remove(position);
                 let id = self.stream_id(source, &spec);
                 self.observer.on_event(&Event::StreamStarted { source: source.name(), stream: &id.stream });
-                current = Some(StreamRun::begin(self, id, spec).await);
+                let moved = self.move_out(&id, &spec).await;
+                current = Some(StreamRun::begin(self, id, spec, moved).await);
             }
             let Some(run) = current.as_mut() else {
                 continue;

@@ -7,6 +7,7 @@ use std::time::Instant;
 use futures::StreamExt as _;
 
 use super::baseline::Baseline;
+use super::moved::Moved;
 use super::{Run, Sink, millis};
 use crate::coerce::Coercer;
 use crate::hash::{KeyHash, LocalHash, LocalHasher};
@@ -17,6 +18,7 @@ use crate::record::{Change, DeadLetter, Key, Operation, Record};
 use crate::report::{Mode, StreamReport, describe};
 use crate::schema::{Deletes, Mutability};
 use crate::source::{Batch, BatchLimits, StreamSpec};
+use crate::transform::apply_all;
 use crate::{ContentHash, Contributor, Error, Result, StreamId, StreamName};
 
 /// A change on its way, with what the ledger will remember of it.
@@ -63,6 +65,9 @@ pub(super) struct StreamRun {
     nameless: bool,
     /// Whether appending left something for a later run to do.
     pub(super) held_back: bool,
+    /// Whether another process wrote to this stream meanwhile.
+    pub(super) interfered: bool,
+    notes: Vec<String>,
     pub(super) overlaps: BTreeMap<Contributor, u64>,
     sink_error: Option<String>,
     pub(super) sequence: u64,
@@ -78,7 +83,7 @@ pub(super) struct Closed {
 
 impl StreamRun {
     /// Loads what is known of the stream. A failure stops the stream only.
-    pub(super) async fn begin<S: Sink>(run: &Run<'_, S>, id: StreamId, spec: StreamSpec) -> Self {
+    pub(super) async fn begin<S: Sink>(run: &Run<'_, S>, id: StreamId, spec: StreamSpec, moved: Result<Moved>) -> Self {
         let report = StreamReport::new(id.source.clone(), id.stream.clone(), spec.table.name().as_str());
         let mut this = Self {
             begun: Instant::now(),
@@ -89,12 +94,24 @@ impl StreamRun {
             outbox: Outbox::default(),
             nameless: false,
             held_back: false,
+            interfered: false,
+            notes: Vec::new(),
             overlaps: BTreeMap::new(),
             sink_error: None,
             sequence: run.sequence(&id),
             id,
             spec,
         };
+        match moved {
+            Ok(moved) => {
+                this.report.counters.deleted += moved.deleted;
+                this.notes.extend(moved.note);
+            }
+            Err(error) => {
+                this.fail_sink(&error);
+                return this;
+            }
+        }
         match Baseline::load(run, &this.id, &this.spec, this.sequence).await {
             Ok(baseline) => this.baseline = baseline,
             Err(error) => this.fail_sink(&error),
@@ -179,21 +196,16 @@ impl StreamRun {
             return self.record(run, record);
         }
         let original = record.clone();
-        let mut records = vec![record];
-        for transform in &run.options.transforms {
-            let mut out = Vec::new();
-            for record in records {
-                if let Err(error) = transform.apply(&self.spec, record, &mut out) {
-                    // What the record was read as is kept, not a part of what it became.
-                    self.report.counters.read += 1;
-                    self.nameless = true;
-                    let letter = self.converter(&original).0.dead_letter(&original, describe(&error));
-                    self.dead(letter);
-                    return;
-                }
+        let records = match apply_all(&run.options.transforms, &self.spec, record) {
+            Ok(records) => records,
+            Err(error) => {
+                // What the record was read as is kept, not a part of what it became.
+                self.report.counters.read += 1;
+                self.nameless = true;
+                let letter = self.converter(&original).0.dead_letter(&original, describe(&error));
+                return self.dead(letter);
             }
-            records = out;
-        }
+        };
         if records.is_empty() {
             self.report.counters.filtered += 1;
         }
@@ -265,12 +277,13 @@ impl StreamRun {
             }
         }
         let content = coerced.row.hash;
-        if known == Some(content) {
+        let sound = !self.baseline.is_damaged(hash);
+        if known == Some(content) && sound {
             self.report.counters.unchanged += 1;
             self.outbox.refreshed.push(LedgerEntry { key: hash, local: Some(local), content: known });
             return;
         }
-        if known.is_some() && self.spec.table.mutability() == Mutability::Immutable {
+        if known.is_some() && sound && self.spec.table.mutability() == Mutability::Immutable {
             self.report.counters.superseded += 1;
             // It never will be taken: the next run need not look again.
             self.outbox.refreshed.push(LedgerEntry { key: hash, local: Some(local), content: known });
@@ -397,11 +410,12 @@ impl StreamRun {
         }
         self.report.duration_ms = millis(self.begun);
         let (source, stream) = (&self.id.source, &self.id.stream);
-        let notes = self
+        let overlaps = self
             .overlaps
             .iter()
             .map(|(other, count)| format!("{count} records of {source} [{stream}] are also in {other}: counted once"));
-        let notes = notes.collect();
+        let mut notes = self.notes;
+        notes.extend(overlaps);
         Closed { notes, sink_error: self.sink_error, held_back: self.held_back, report: self.report }
     }
 }

@@ -1,7 +1,7 @@
 //! Lost acknowledgements, lost ledgers, sources that break off.
 
 use aqe_sync_core::ledger::LedgerStream;
-use aqe_sync_core::{Ledger as _, Mode, Status};
+use aqe_sync_core::{Engine, Event, Ledger as _, Mode, Status};
 
 use crate::support::memory_sink::{Step, When};
 use crate::support::memory_source::{Ending, MemorySource};
@@ -182,4 +182,33 @@ fn a_table_that_could_not_be_prepared_is_prepared_for_the_next_source() {
     let report = world.run(&[&source("a.db", &[("1", "one")]), &source("b.db", &[("2", "two")])]);
     assert_eq!(report.totals.inserted, 1, "{report:?}");
     assert_eq!(world.bodies(), texts(&[("2", "two")]));
+}
+
+#[test]
+fn an_error_after_the_last_stream_is_part_of_the_report() {
+    let world = World::new();
+    let late = source("a.db", &[("1", "one")]).ending(Ending::LateError);
+    let report = world.run(&[&late]);
+    assert_eq!((report.status, report.totals.inserted), (Status::Partial, 1));
+    assert!(report.streams.iter().any(|stream| stream.error.is_some()), "{report:#?}");
+}
+
+#[test]
+fn a_ledger_that_another_process_overtook_stays_out_of_step() {
+    let mut world = World::new();
+    world.options.limits.rows = 1;
+    let mine = source("a.db", &[("1", "one"), ("2", "two")]);
+    world.run(&[&mine]);
+    // Another process of the same environment commits between two of our batches.
+    let overtake = |event: &Event<'_>| {
+        if matches!(event, Event::StreamStarted { .. }) {
+            world.sink.tamper(|hub| hub.states.get_mut(&stream_id("a.db")).expect("synced").sequence += 1);
+        }
+    };
+    let changed = source("a.db", &[("1", "eins"), ("2", "zwei")]);
+    let engine = Engine::new(&world.sink, &world.ledger, &overtake, world.options.clone());
+    futures::executor::block_on(engine.run(&[Box::new(changed.clone())])).expect("the hub answers");
+    let known = world.ledger.load(&stream_id("a.db")).expect("in memory").expect("written");
+    assert_ne!(known.sequence, world.sink.hub().states[&stream_id("a.db")].sequence);
+    assert_eq!(world.run(&[&changed]).totals.unchanged, 2);
 }

@@ -1,15 +1,14 @@
 //! Contents compared, not counts.
 
 use aqe_sync_core::{
-    DeadLetter, Deletes, DynSource, Environment, Json, Key, Record, Reject, StreamVerification, Value, VerifyReport,
-    verify,
+    DeadLetter, Deletes, DynSource, Json, Key, Record, Reject, StreamVerification, Value, VerifyReport, verify,
 };
 use futures::executor::block_on;
 
 use crate::support::memory_sink::{Step, When};
 use crate::support::memory_source::{Ending, MemorySource};
 use crate::support::note::{With as _, note, notes, spec};
-use crate::support::world::{ENVIRONMENT, World};
+use crate::support::world::World;
 
 fn source(records: Vec<Record>) -> MemorySource {
     MemorySource::new("a.db", spec(notes()), records)
@@ -17,7 +16,7 @@ fn source(records: Vec<Record>) -> MemorySource {
 
 fn check(world: &World, sources: &[&MemorySource]) -> VerifyReport {
     let boxed: Vec<Box<dyn DynSource>> = sources.iter().map(|source| Box::new((*source).clone()) as _).collect();
-    block_on(verify(&world.sink, &boxed, &Environment::new(ENVIRONMENT))).expect("the hub answers")
+    block_on(verify(&world.sink, &boxed, &world.options)).expect("the hub answers")
 }
 
 fn check_one(world: &World, source: &MemorySource) -> StreamVerification {
@@ -117,7 +116,7 @@ fn a_source_that_cannot_be_read_is_a_difference_with_its_reason() {
     }
     world.sink.fail(Step::Known, When::Before, 0);
     let boxed: Vec<Box<dyn DynSource>> = vec![Box::new(whole)];
-    assert!(block_on(verify(&world.sink, &boxed, &Environment::new(ENVIRONMENT))).is_err());
+    assert!(block_on(verify(&world.sink, &boxed, &world.options)).is_err());
 }
 
 #[test]

@@ -20,6 +20,8 @@ pub(crate) enum Ending {
     Unmarked,
     /// With an error, after its records.
     Error,
+    /// With its mark, and an error after that.
+    LateError,
 }
 
 #[derive(Clone)]
@@ -102,9 +104,14 @@ fn stream_batches(stream: &MemoryStream, rows: usize) -> Vec<Result<Batch>> {
     let mut batches = vec![batch(&[], &stream.rejects)];
     batches.extend(stream.records.chunks(rows.max(1)).map(|chunk| batch(chunk, &[])));
     match stream.ending {
-        Ending::Whole => batches.iter_mut().rev().take(1).flatten().for_each(|batch| batch.last = true),
+        Ending::Whole | Ending::LateError => {
+            batches.iter_mut().rev().take(1).flatten().for_each(|batch| batch.last = true);
+        }
         Ending::Unmarked => {}
         Ending::Error => batches.push(Err(Error::new(ErrorKind::Malformed, "the file ends in the middle"))),
+    }
+    if stream.ending == Ending::LateError {
+        batches.push(Err(Error::new(ErrorKind::Io, "the file could not be closed")));
     }
     batches
 }
