@@ -199,3 +199,26 @@ fn memories_that_were_migrated_are_counted_once_and_a_note_says_so() {
     assert!(report.notes.iter().any(says), "{:?}", report.notes);
     assert!(!project.sync().totals.changed_anything());
 }
+
+#[cfg(unix)]
+#[test]
+fn what_the_wal_of_a_links_target_holds_is_read_and_its_changes_are_noticed() {
+    let project = Project::empty();
+    let producer = project.open("elsewhere/real.db");
+    producer
+        .execute_batch(
+            "PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0;
+             CREATE TABLE patterns (id TEXT PRIMARY KEY, pattern TEXT, usage_count INTEGER);
+             PRAGMA wal_checkpoint(TRUNCATE);
+             INSERT INTO patterns VALUES ('a', 'x', 1)",
+        )
+        .expect("written");
+    std::fs::create_dir(project.path(".agentic-qe")).expect("created");
+    std::os::unix::fs::symlink(project.path("elsewhere/real.db"), project.path(ROOT_DB)).expect("linked");
+    project.settle();
+    assert_eq!(stream(&project.sync(), ROOT_DB, "patterns").counters.inserted, 1);
+    assert!(stream(&project.sync(), ROOT_DB, "patterns").skipped_unchanged);
+    producer.execute_batch("INSERT INTO patterns VALUES ('b', 'y', 1)").expect("written");
+    assert_eq!(stream(&project.sync(), ROOT_DB, "patterns").counters.inserted, 1);
+    assert_eq!(project.count("SELECT count(*) FROM patterns"), 2);
+}
