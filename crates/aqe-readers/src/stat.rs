@@ -66,6 +66,12 @@ pub(crate) fn open(path: &Path, name: &SourceName) -> Result<(File, Stat), Error
             .during(format!("reading {name}"))
             .advice("move the directory away, or leave this source out with [sources] exclude"));
     }
+    // Opening a pipe would wait for somebody to write to it.
+    if !metadata.is_file() {
+        return Err(Error::new(ErrorKind::Malformed, "it is a pipe, a socket or a device where a file should be")
+            .during(format!("reading {name}"))
+            .advice("move it away, or leave this source out with [sources] exclude"));
+    }
     let file = File::open(path).map_err(failed)?;
     let stat = Stat::of(&file.metadata().map_err(failed)?);
     Ok((file, stat))
@@ -90,4 +96,20 @@ pub(crate) fn io_error(name: &SourceName, cause: io::Error) -> Error {
         .advice(format!("{advice}; what was synced before stays in the hub"))
         .retry(retry)
         .caused_by(cause)
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pipe_is_refused_without_waiting_for_its_writer() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let pipe = folder.path().join("memory.db");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+        assert!(made.is_ok_and(|status| status.success()));
+        let error = open(&pipe, &"memory.db".into()).expect_err("refused");
+        assert!(error.to_string().contains("pipe"), "{error}");
+        assert!(crate::sqlite::header::Magic::at(&pipe).is_err());
+    }
 }

@@ -43,9 +43,9 @@ fn is_copy(one: &Found, one_stat: &Stat, other: &Found, other_stat: &Stat) -> bo
         && same_bytes(&one.file.path, &other.file.path).unwrap_or(false)
 }
 
-/// What a WAL holds is not in the file.
+/// What a WAL holds is not in the file. It lies beside the target of a link.
 fn has_wal(path: &Path) -> bool {
-    let mut wal = path.as_os_str().to_owned();
+    let mut wal = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()).into_os_string();
     wal.push("-wal");
     std::fs::metadata(Path::new(&wal)).is_ok_and(|metadata| metadata.len() > 0)
 }

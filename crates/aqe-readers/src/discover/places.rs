@@ -120,7 +120,7 @@ impl Place<'_> {
                 return Verdict::Skip("an index of .swarm/memory.db, nothing of its own".to_owned());
             }
             _ if is_configuration(self.inside) => {
-                return Verdict::Skip("configuration, nothing learned".to_owned());
+                return Verdict::Skip("configuration or credentials, nothing learned".to_owned());
             }
             _ if std::fs::metadata(&self.candidate.path).is_ok_and(|metadata| metadata.len() == 0) => {
                 return Verdict::Skip("empty (0 bytes)".to_owned());
@@ -153,8 +153,61 @@ fn is_backup(name: &str) -> bool {
         || stem.contains(".corrupt")
 }
 
+/// Beginnings of words that say that a file holds settings, or what lets somebody in.
+const TELLING_STARTS: [&str; 6] = ["config", "credential", "password", "secret", "setting", "token"];
+
+/// Whole words that say so.
+const TELLING_WORDS: [&str; 18] = [
+    "package",
+    "auth",
+    "oauth",
+    "key",
+    "keys",
+    "apikey",
+    "apikeys",
+    "passwd",
+    "cookie",
+    "cookies",
+    "mcp",
+    "env",
+    "login",
+    "cert",
+    "certs",
+    "certificate",
+    "certificates",
+    "pem",
+];
+
+/// Whether a file that would be archived whole is better left out: what is once
+/// in a hub is in its backups, too.
 fn is_configuration(inside: &str) -> bool {
-    let words = ["config", "settings", "package", "credential", "secret", "token", "mcp"];
-    let name = inside.to_lowercase();
-    name.split('/').any(|part| words.iter().any(|word| part.starts_with(word)))
+    words(inside).iter().any(|word| {
+        TELLING_WORDS.contains(&word.as_str()) || TELLING_STARTS.iter().any(|start| word.starts_with(start))
+    })
+}
+
+/// The words of a path, in lower case: `api-keys`, `apiKeys` and `APIKeys` are
+/// two words each.
+fn words(path: &str) -> Vec<String> {
+    let characters: Vec<char> = path.chars().collect();
+    let mut words = vec![String::new()];
+    for (position, &character) in characters.iter().enumerate() {
+        if !character.is_alphanumeric() {
+            words.push(String::new());
+            continue;
+        }
+        let before = position.checked_sub(1).map(|position| characters[position]);
+        let after = characters.get(position + 1);
+        let begins = character.is_uppercase()
+            && before
+                .is_some_and(|before| !before.is_uppercase() || after.is_some_and(|after: &char| after.is_lowercase()));
+        if begins {
+            words.push(String::new());
+        }
+        if let Some(word) = words.last_mut() {
+            word.extend(character.to_lowercase());
+        }
+    }
+    words.retain(|word| !word.is_empty());
+    words
 }

@@ -107,8 +107,11 @@ fn table_overviews(connection: &Connection) -> Result<Vec<TableOverview>> {
         if !exists(connection, name)? {
             continue;
         }
-        let sql = format!("SELECT count(*) - count(deleted_at), count(deleted_at) FROM {}", Quoted(name));
-        let (rows, tombstones): (u64, u64) = connection.query_row(&sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        // The hub's own audit rows are nobody's memory.
+        let sql =
+            format!("SELECT count(*) - count(deleted_at), count(deleted_at) FROM {} WHERE source <> ?1", Quoted(name));
+        let counts = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
+        let (rows, tombstones): (u64, u64) = connection.query_row(&sql, [super::AUDIT_SOURCE], counts)?;
         if rows + tombstones > 0 {
             found.push(TableOverview { table: name.to_owned(), rows, tombstones });
         }

@@ -24,9 +24,10 @@ pub(super) struct Statements {
     /// merged_from, extra`, then the columns.
     pub(super) load: String,
     /// Parameters: `source_env, source, stream`. Gives `content_hash,
-    /// merged_from, extra`, then the key.
+    /// merged_from, extra`, whether the row is recorded as this stream's, then the
+    /// key.
     pub(super) known: String,
-    /// The same, with all columns after `extra`.
+    /// The same, with all columns instead of the key.
     pub(super) stored: String,
 }
 
@@ -81,8 +82,8 @@ impl Statements {
 
 fn select_known(table: &str, columns: &str) -> String {
     format!(
-        "SELECT content_hash, merged_from, extra, {columns} FROM {table} WHERE source_env = ?1 AND deleted_at IS NULL \
-         AND ((source = ?2 AND stream = ?3) OR merged_from IS NOT NULL)"
+        "SELECT content_hash, merged_from, extra, source = ?2 AND stream = ?3, {columns} FROM {table} \
+         WHERE source_env = ?1 AND deleted_at IS NULL AND ((source = ?2 AND stream = ?3) OR merged_from IS NOT NULL)"
     )
 }
 

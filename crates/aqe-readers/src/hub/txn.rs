@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
-use aqe_sync_core::meet::{Contested, Settled, Stored, contributions_from_json, contributions_to_json};
+use aqe_sync_core::meet::{
+    Contested, Settled, Stored, contribution_hash, contributions_from_json, contributions_to_json,
+};
 use aqe_sync_core::rowjson::row_to_json;
 use aqe_sync_core::{
-    Applied, Change, Checkpoint, ColumnType, ContentHash, Contributor, DeadLetter, Error, Json, Key, KnownRow,
-    Operation, Result, Row, StreamId, TableSpec, Timestamp, Value,
+    Applied, Change, Checkpoint, ColumnSpec, ColumnType, ContentHash, Contributor, DeadLetter, Error, Json, Key,
+    KnownRow, Operation, Result, Row, StreamId, TableSpec, Timestamp, Value,
 };
 use rusqlite::{Connection, ToSql, params};
 use xxhash_rust::xxh3::xxh3_128;
@@ -32,6 +34,15 @@ struct Peek {
     merged: bool,
 }
 
+/// A row as it is stored, and whether all of it could be read.
+struct Loaded {
+    stored: Stored,
+    /// Whether no column holds what its type does not allow.
+    columns: bool,
+    /// Whether `merged_from` holds what was written there.
+    merged_from: bool,
+}
+
 type Sql<T> = rusqlite::Result<T>;
 
 impl Transaction {
@@ -48,7 +59,20 @@ impl Transaction {
         let mut applied = Applied::default();
         for change in changes {
             if self.apply_one(connection, &change, &mut applied)? {
-                let existing = self.load(connection, &change.key)?;
+                let Loaded { stored: mut existing, columns, merged_from } = self.load(connection, &change.key)?;
+                let writer = self.stream.contributor();
+                if let Operation::Upsert(row) = &change.operation {
+                    if !merged_from && existing.contributor == writer {
+                        // Nobody can tell what others contributed: they meet this row when they are read.
+                        self.update(connection, row, &writer, None)?;
+                        applied.updated += 1;
+                        continue;
+                    }
+                    if !columns {
+                        // As if it came for the first time, so that the row is made anew.
+                        existing.merged_from.retain(|other| other.contributor != writer);
+                    }
+                }
                 applied.contested.push(Contested { change, existing });
             }
         }
@@ -243,13 +267,18 @@ impl Transaction {
     /// run found columns that somebody edited.
     fn is_sound(&self, connection: &Connection, key: &Key, row: &Row) -> Sql<bool> {
         match self.load(connection, key) {
-            Ok(stored) => Ok(Row::new(&self.table, stored.row.values, stored.row.extra).hash == row.hash),
+            Ok(Loaded { stored, columns, merged_from }) => {
+                let now = Row::new(&self.table, stored.row.values, stored.row.extra);
+                Ok(columns && merged_from && now.hash == row.hash)
+            }
             Err(Failure::Sqlite(error)) => Err(error),
             Err(Failure::Other(_)) => Ok(false),
         }
     }
 
-    fn load(&self, connection: &Connection, key: &Key) -> Result<Stored, Failure> {
+    /// What cannot be read, since somebody else wrote it, is taken as null: the
+    /// row is about to be decided on and written anew.
+    fn load(&self, connection: &Connection, key: &Key) -> Result<Loaded, Failure> {
         let mut statement = connection.prepare_cached(&self.statements.load)?;
         statement.raw_bind_parameter(1, self.stream.environment.as_str())?;
         bind_key(&mut statement, 2, key)?;
@@ -257,24 +286,29 @@ impl Transaction {
         let Some(row) = rows.next()? else {
             return Err(Error::internal(format!("row {key} vanished inside its transaction")).into());
         };
-        let values = self.table.columns().iter().enumerate();
-        let values = values.map(|(index, column)| read(row, 6 + index, column.kind)).collect::<Sql<Vec<Value>>>()?;
-        let extra: Option<String> = row.get(5)?;
-        let merged_from: Option<String> = row.get(4)?;
+        let (values, mut columns) = read_columns(&self.table, self.table.columns(), row, 6)?;
+        let extra: Option<String> = row.get(5).unwrap_or_else(|_| {
+            columns = false;
+            None
+        });
+        let contributions = match row.get::<_, Option<String>>(4) {
+            Ok(None) => Some(Vec::new()),
+            Ok(Some(text)) => contributions_from_json(&self.table, &text).ok(),
+            Err(_) => None,
+        };
         let hash = ContentHash::from_i64(row.get(2)?);
         let mut content = Row::new(&self.table, values, extra.map(Json::from_text));
         // What was stored counts, not what this version would make of it.
         content.hash = hash.unwrap_or(content.hash);
         let deleted: Option<String> = row.get(3)?;
-        Ok(Stored {
+        let merged_from = contributions.is_some();
+        let stored = Stored {
             row: content,
             contributor: contributor(row)?,
-            merged_from: match merged_from {
-                Some(text) => contributions_from_json(&self.table, &text)?,
-                None => Vec::new(),
-            },
+            merged_from: contributions.unwrap_or_default(),
             deleted: deleted.is_some(),
-        })
+        };
+        Ok(Loaded { stored, columns, merged_from })
     }
 
     fn log(&self, connection: &Connection, log: &aqe_sync_core::meet::ConflictRecord) -> Sql<()> {
@@ -327,32 +361,70 @@ pub(super) enum Hash {
 }
 
 /// Reads one row of a `known` or `stored` statement.
+///
+/// A row that cannot be read, since somebody else wrote to it, is one that is not
+/// sound and whose hash nothing matches: a full sync writes it anew.
 pub(super) fn known_row(
     table: &TableSpec,
     writer: &Contributor,
     row: &rusqlite::Row<'_>,
     hash: Hash,
 ) -> Result<Option<KnownRow>, Failure> {
-    let merged_from: Option<String> = row.get(1)?;
     let columns = match hash {
         Hash::Recorded => table.key_columns(),
         Hash::Recomputed => table.columns(),
     };
-    let columns = columns.iter().enumerate();
-    let values = columns.map(|(index, column)| read(row, 3 + index, column.kind)).collect::<Sql<Vec<Value>>>()?;
+    let (values, mut readable) = read_columns(table, columns, row, 4)?;
     let key = Key::new(values[..table.key_columns().len()].to_vec());
-    let merged = merged_from.is_some();
-    let found = match (merged_from, hash) {
-        (Some(text), _) => aqe_sync_core::meet::contribution_hash(table, &text, writer)?,
-        (None, Hash::Recorded) => ContentHash::from_i64(row.get(0)?),
-        (None, Hash::Recomputed) => {
-            let extra: Option<String> = row.get(2)?;
+    let recorded: i64 = row.get(0)?;
+    let merged_from = row.get::<_, Option<String>>(1);
+    let merged = !matches!(merged_from, Ok(None));
+    let found = match merged_from {
+        Ok(None) if hash == Hash::Recorded => ContentHash::from_i64(recorded),
+        Ok(None) => {
+            let extra: Option<String> = row.get(2).unwrap_or_else(|_| {
+                readable = false;
+                None
+            });
             Some(Row::new(table, values, extra.map(Json::from_text)).hash)
         }
+        merged => match merged.ok().flatten().map(|text| contribution_hash(table, &text, writer)) {
+            Some(Ok(contributed)) => contributed,
+            // Nobody can tell who contributed: it counts as the row of whom it names.
+            Some(Err(_)) | None => {
+                readable = false;
+                matchless(recorded).filter(|_| row.get(3).unwrap_or(false))
+            }
+        },
     };
-    let recorded = ContentHash::from_i64(row.get(0)?);
-    let sound = merged || found == recorded;
+    let sound = readable && (merged || found == ContentHash::from_i64(recorded));
+    let found = if readable { found } else { found.and(matchless(recorded)) };
     Ok(found.map(|hash| KnownRow { key, hash, sound }))
+}
+
+/// A hash other than the recorded one.
+fn matchless(recorded: i64) -> Option<ContentHash> {
+    ContentHash::from_i64(!recorded).or(ContentHash::from_i64(1))
+}
+
+/// Columns from position `first` on, those that cannot be read as null; and
+/// whether all could. Without its key a row is nothing to go on.
+fn read_columns(
+    table: &TableSpec,
+    columns: &[ColumnSpec],
+    row: &rusqlite::Row<'_>,
+    first: usize,
+) -> Sql<(Vec<Value>, bool)> {
+    let mut readable = true;
+    let values = columns.iter().enumerate().map(|(index, column)| match read(row, first + index, column.kind) {
+        Err(_) if index >= table.key_columns().len() => {
+            readable = false;
+            Ok(Value::Null)
+        }
+        value => value,
+    });
+    let values = values.collect::<Sql<_>>()?;
+    Ok((values, readable))
 }
 
 fn contributor(row: &rusqlite::Row<'_>) -> Sql<Contributor> {

@@ -30,8 +30,11 @@ impl Magic {
         }
     }
 
-    /// Reads the first bytes of a file.
+    /// Reads the first bytes of a file; of a pipe, which would wait, nothing.
     pub(crate) fn at(path: &Path) -> io::Result<Self> {
+        if !std::fs::metadata(path)?.is_file() {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
         Ok(Self::of(&start(path, 16)?))
     }
 }

@@ -47,6 +47,17 @@ impl SqliteSource {
     pub fn new(file: SourceFile) -> Self {
         Self { file, shared: Arc::default() }
     }
+
+    /// The file where it really is: SQLite keeps WAL and journal beside the
+    /// target of a symbolic link. Asked at every use, since links may be moved.
+    fn resolved(&self) -> SourceFile {
+        let mut file = self.file.clone();
+        // What cannot be resolved cannot be read either: its reader says why.
+        if let Ok(path) = std::fs::canonicalize(&file.path) {
+            file.path = path;
+        }
+        file
+    }
 }
 
 impl Shared {
@@ -81,7 +92,7 @@ impl Source for SqliteSource {
     }
 
     async fn streams(&self) -> Result<Vec<StreamSpec>> {
-        let (file, shared) = (self.file.clone(), Arc::clone(&self.shared));
+        let (file, shared) = (self.resolved(), Arc::clone(&self.shared));
         worker::run("open database", move || {
             let opened = open(&file, &shared)?;
             let specs = opened.plans.iter().map(|plan| plan.spec.clone()).collect();
@@ -92,11 +103,11 @@ impl Source for SqliteSource {
     }
 
     async fn fingerprint(&self) -> Result<Option<Fingerprint>> {
-        fingerprint::take(&self.file).map(Some)
+        fingerprint::take(&self.resolved()).map(Some)
     }
 
     fn read(&self, request: ReadRequest) -> BatchStream {
-        let (file, shared) = (self.file.clone(), Arc::clone(&self.shared));
+        let (file, shared) = (self.resolved(), Arc::clone(&self.shared));
         emit::stream(&self.file.name, request.limits, move |emitter| {
             let opened = match shared.take() {
                 Some(opened) => opened,

@@ -220,3 +220,53 @@ fn records_whose_table_gets_a_mapping_move_there_and_leave_the_archive() {
     let again = project.sync_as(Mode::Full);
     assert_eq!((again.totals.unchanged, again.totals.deleted), (150, 0));
 }
+
+#[cfg(unix)]
+#[test]
+fn what_the_wal_of_a_links_target_holds_is_read_and_its_changes_are_noticed() {
+    let project = Project::empty();
+    let producer = project.open("elsewhere/real.db");
+    producer
+        .execute_batch(
+            "PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0;
+             CREATE TABLE patterns (id TEXT PRIMARY KEY, pattern TEXT, usage_count INTEGER);
+             PRAGMA wal_checkpoint(TRUNCATE);
+             INSERT INTO patterns VALUES ('a', 'x', 1)",
+        )
+        .expect("written");
+    std::fs::create_dir(project.path(".agentic-qe")).expect("created");
+    std::os::unix::fs::symlink(project.path("elsewhere/real.db"), project.path(ROOT_DB)).expect("linked");
+    project.settle();
+    assert_eq!(stream(&project.sync(), ROOT_DB, "patterns").counters.inserted, 1);
+    assert!(stream(&project.sync(), ROOT_DB, "patterns").skipped_unchanged);
+    producer.execute_batch("INSERT INTO patterns VALUES ('b', 'y', 1)").expect("written");
+    assert_eq!(stream(&project.sync(), ROOT_DB, "patterns").counters.inserted, 1);
+    assert_eq!(project.count("SELECT count(*) FROM patterns"), 2);
+}
+
+#[test]
+fn memories_whose_file_takes_another_shape_stay_and_nothing_is_deleted() {
+    const STORE: &str = ".claude-flow/memory/store.json";
+    let project = Project::of("public-UE5-3DGS");
+    project.sync();
+    let before = project.read(STORE);
+    project.write(STORE, br#"{"entries": [{"key": "a", "value": "b"}], "version": "3.0.0"}"#);
+    let report = project.sync();
+    assert_eq!((report.status, report.totals.deleted), (Status::Ok, 0), "{report:#?}");
+    assert_eq!(project.counts()["claude_flow_memory"], 8);
+    project.write(STORE, &before);
+    let report = project.sync();
+    assert_eq!((report.status, stream(&report, STORE, "entries").counters.unchanged), (Status::Ok, 8), "{report:#?}");
+    assert_eq!(project.count("SELECT count(*) FROM claude_flow_memory WHERE deleted_at IS NULL"), 8);
+}
+
+#[test]
+fn a_source_that_is_gone_keeps_its_rows_and_is_named() {
+    let project = Project::of("public-UE5-3DGS");
+    project.sync();
+    std::fs::remove_file(project.path(".claude-flow/memory/store.json")).expect("there");
+    let report = project.sync();
+    assert_eq!((report.status, report.totals.deleted), (Status::Ok, 0));
+    let says = |note: &String| note.contains("store.json") && note.contains("is not there now");
+    assert!(report.notes.iter().any(says), "{:?}", report.notes);
+}

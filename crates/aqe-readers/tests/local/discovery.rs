@@ -149,3 +149,54 @@ fn a_tools_folder_without_permission_is_a_source_that_failed() {
     }
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).expect("set");
 }
+
+#[test]
+fn files_that_hold_credentials_or_settings_are_named_and_never_read() {
+    let project = Project::with(V2, ROOT_DB);
+    let secret = br#"{"value":"s3cret"}"#;
+    let kept_out = [
+        ".claude-flow/github-token.json",
+        ".claude-flow/auth.json",
+        ".claude-flow/my-credentials.json",
+        ".claude-flow/api-keys.json",
+        ".claude-flow/session-token.json",
+        ".claude-flow/apiKeys.json",
+        ".claude-flow/GitHubTOKEN.json",
+        ".claude-flow/APIKeys.json",
+        ".claude-flow/secrets/store.json",
+        ".claude-flow/config.json",
+        ".agentic-qe/aqe.config.json",
+        ".swarm/mcp-servers.json",
+    ];
+    let learned = [
+        ".claude-flow/tasks/store.json",
+        ".claude-flow/agents/store.json",
+        ".claude-flow/hive-mind/state.json",
+        ".claude-flow/sessions/session-123.json",
+        ".claude-flow/keyboard.json",
+        ".claude-flow/neural/models.json",
+        ".swarm/sona-patterns.json",
+    ];
+    for name in kept_out.into_iter().chain(learned) {
+        project.write(name, secret);
+    }
+    let discovery = look(&project);
+    for name in kept_out {
+        assert_eq!(reason(&discovery, name), "configuration or credentials, nothing learned", "{name}");
+    }
+    for name in learned {
+        assert!(names(&discovery).contains(&name), "{name} in {:?}", discovery.skipped);
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_link_to_a_copy_whose_target_has_a_wal_is_no_copy() {
+    let project = Project::with(V3, V3_DB);
+    project.add(V3, "elsewhere/real.db");
+    fs::create_dir(project.path(".agentic-qe")).expect("created");
+    std::os::unix::fs::symlink(project.path("elsewhere/real.db"), project.path(ROOT_DB)).expect("linked");
+    assert_eq!(names(&look(&project)), [V3_DB]);
+    project.write("elsewhere/real.db-wal", &[1; 100]);
+    assert_eq!(names(&look(&project)), [V3_DB, ROOT_DB]);
+}

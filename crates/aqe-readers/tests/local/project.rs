@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use aqe_readers::{EmbeddedHub, LedgerFile, discover};
+use aqe_sync_core::verify::{VerifyReport, verify};
 use aqe_sync_core::{
     Engine, Environment, Mode, Options, Report, Result, Silent, Sink as _, Status, StreamReport, tables,
 };
@@ -135,6 +136,20 @@ impl Project {
         let ledger = LedgerFile::open(&self.ledger_path(), &block_on(hub.identity())?)?;
         let options = with(Options::new(Environment::new("test")));
         block_on(Engine::new(&hub, &ledger, &Silent, options).run(&sources))
+    }
+
+    /// Compares sources and hub.
+    pub(crate) fn verify(&self) -> VerifyReport {
+        let found = discover(&self.root()).expect("listed").found;
+        let sources: Vec<_> = found.into_iter().map(|found| found.source).collect();
+        let hub = EmbeddedHub::open(&self.hub_path()).expect("opened");
+        block_on(verify(&hub, &sources, &Options::new(Environment::new("test")))).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Runs SQL on the hub, as somebody who means well would.
+    pub(crate) fn edit_hub(&self, sql: &str) {
+        let hub = Connection::open(self.hub_path()).expect("a hub");
+        hub.execute_batch(sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
     }
 
     /// The hub, as any SQLite client sees it.

@@ -162,3 +162,64 @@ fn bytes_flipped_anywhere_in_the_ledger_never_make_a_wrong_result() {
         assert_eq!(live, [["a2".to_owned().into()]], "byte {position}");
     }
 }
+
+#[test]
+fn rows_of_the_hub_that_cannot_be_read_differ_and_a_full_run_mends_them() {
+    let project = Project::empty();
+    project.edit(
+        ROOT_DB,
+        "CREATE TABLE patterns (id TEXT PRIMARY KEY, pattern TEXT, usage_count INTEGER, created_at INTEGER);
+         INSERT INTO patterns VALUES ('a', 'x', 1, 1795356056256), ('b', 'y', 1, NULL);
+         CREATE TABLE sona_patterns (id TEXT PRIMARY KEY, type TEXT);
+         INSERT INTO sona_patterns VALUES ('s', 'x')",
+    );
+    for damage in [
+        "merged_from = 'oops'",
+        "merged_from = '[{}]'",
+        "merged_from = CAST(x'ff' AS TEXT)",
+        "created_at = 'yesterday'",
+        "embedding = x'010203'",
+        "extra = CAST(x'ff' AS TEXT)",
+        "merged_from = 'oops', created_at = 'yesterday'",
+    ] {
+        project.sync();
+        assert!(project.verify().matches(), "{damage}");
+        let before = project.rows("SELECT id, pattern, created_at, embedding, extra, merged_from FROM patterns");
+        project.edit_hub(&format!("UPDATE patterns SET {damage}"));
+        let report = project.verify();
+        assert!(!report.matches(), "{damage}");
+        let of = |name: &str| report.streams.iter().find(|stream| stream.stream.as_str() == name).expect("compared");
+        assert_eq!((of("patterns").different_count, of("patterns").error.as_deref()), (2, None), "{damage}");
+        assert!(of("sona_patterns").matches() && of("sona_patterns").hub == 1, "{damage}");
+        let report = project.sync_as(Mode::Full);
+        assert_eq!((report.status, report.totals.updated), (Status::Ok, 2), "{damage}: {report:#?}");
+        assert!(project.verify().matches(), "{damage}");
+        let after = project.rows("SELECT id, pattern, created_at, embedding, extra, merged_from FROM patterns");
+        assert_eq!(after, before, "{damage}");
+        assert!(!project.sync_as(Mode::Full).totals.changed_anything(), "{damage}");
+    }
+}
+
+#[test]
+fn merged_rows_of_the_hub_that_cannot_be_read_are_merged_anew_by_a_full_run() {
+    let project = Project::empty();
+    let file = |q: f64, visits: u64| {
+        format!(
+            r#"{{"patterns":{{"s|a":{{"state":"s","action":"a","q_value":{q},"visits":{visits},"last_update":1795356056}}}}}}"#
+        )
+    };
+    project.write(".ruvector/intelligence.json", file(0.5, 10).as_bytes());
+    project.write("v3/.ruvector/intelligence.json", file(0.75, 30).as_bytes());
+    project.sync();
+    let rows = "SELECT source, q_value, visits, last_update, content_hash, merged_from FROM qlearning_patterns";
+    let before = project.rows(rows);
+    for damage in
+        ["merged_from = 'oops'", "last_update = 'yesterday'", "merged_from = 'oops', last_update = 'yesterday'"]
+    {
+        project.edit_hub(&format!("UPDATE qlearning_patterns SET {damage}"));
+        assert!(!project.verify().matches(), "{damage}");
+        assert_eq!(project.sync_as(Mode::Full).status, Status::Ok);
+        assert!(project.verify().matches(), "{damage}: {:#?}", project.verify());
+        assert_eq!(project.rows(rows), before, "{damage}");
+    }
+}

@@ -37,8 +37,8 @@ pub struct Options {
     pub deletes: BTreeMap<String, Deletes>,
     /// What records pass through, in order.
     pub transforms: Vec<Arc<dyn Transform>>,
-    /// Ranks of sources that do not take part in this run but may have
-    /// contributed to rows before.
+    /// Ranks of sources that do not take part in this run but are there, and may
+    /// have contributed to rows before.
     pub priorities: BTreeMap<SourceName, i32>,
 }
 
@@ -100,6 +100,7 @@ impl<'a, S: Sink> Engine<'a, S> {
             priorities: self.options.priorities.clone(),
         };
         run.priorities.extend(sources.iter().map(|source| (source.name().clone(), source.priority())));
+        report.notes.extend(run.absent());
         for source in sources {
             self.observer.on_event(&Event::SourceStarted { source: source.name() });
             let outcome = run.source(source.as_ref()).await;
@@ -158,6 +159,16 @@ impl<S: Sink> Run<'_, S> {
             Some(policy) => policy.as_ref(),
             None => table.policy() as &PolicySpec,
         }
+    }
+
+    /// Sources that the hub knows of this environment, and that are not there: a
+    /// file that is gone is not taken for a decision to delete what it held.
+    fn absent(&self) -> Vec<String> {
+        let known: BTreeSet<&SourceName> = self.states.keys().map(|stream| &stream.source).collect();
+        let absent = known.into_iter().filter(|source| !self.priorities.contains_key(*source));
+        absent
+            .map(|source| format!("{source} was synced before and is not there now; its records stay in the hub"))
+            .collect()
     }
 
     fn sequence(&self, stream: &StreamId) -> u64 {

@@ -2,6 +2,8 @@
 //!
 //! Tables that nobody has a mapping for are archived until one exists. Then
 //! their rows are sent to the new table, and must not live on in the archive.
+//! The other way round, nothing moves: a file whose shape is suddenly unknown is
+//! no reason to touch what it held before.
 
 use std::sync::Arc;
 
@@ -14,6 +16,9 @@ use crate::record::{Change, Operation};
 use crate::sink::{Checkpoint, SinkTxn as _, StreamState};
 use crate::source::StreamSpec;
 use crate::{Contributor, KnownRow, Result, StreamId, TableSpec, Timestamp, tables};
+
+/// Where records wait for a mapping.
+const ARCHIVE: &str = "archive_records";
 
 /// What moving left behind.
 #[derive(Default)]
@@ -35,20 +40,22 @@ impl<S: Sink> Run<'_, S> {
         };
         let (old, new) = (state.table.clone(), spec.table.name());
         let place = format!("{} [{}]", id.source, id.stream);
-        let Some(table) = tables::find(&old) else {
-            let note = format!("{place} went to {old}, which this version does not know; its rows there stay");
-            return Ok(Moved { deleted: 0, note: Some(note) });
-        };
-        self.prepare(table).await?;
-        let mut deleted = 0;
-        let mut known = self.sink.known(id, table);
-        while let Some(rows) = known.next().await {
-            deleted += self.withdraw(id, table, rows?).await?;
+        let mut moved = Moved::default();
+        match tables::find(&old).filter(|_| old == ARCHIVE) {
+            Some(archive) => {
+                self.prepare(archive).await?;
+                let mut known = self.sink.known(id, archive);
+                while let Some(rows) = known.next().await {
+                    moved.deleted += self.withdraw(id, archive, rows?).await?;
+                }
+                let count = moved.deleted;
+                moved.note = (count > 0).then(|| format!("{count} records of {place} moved from {old} to {new}"));
+            }
+            None => moved.note = Some(format!("{place} now goes to {new}; what it held in {old} stays there")),
         }
         let known = LedgerStream { sequence: self.sequence(id), entries: Vec::new() };
         self.ledger.replace(id, &known)?;
-        let note = (deleted > 0).then(|| format!("{deleted} records of {place} moved from {old} to {new}"));
-        Ok(Moved { deleted, note })
+        Ok(moved)
     }
 
     async fn withdraw(&mut self, id: &StreamId, table: &Arc<TableSpec>, rows: Vec<KnownRow>) -> Result<u64> {
