@@ -215,6 +215,9 @@ impl Sink for EmbeddedHub {
     async fn begin(&self, stream: &StreamId, table: &Arc<TableSpec>) -> Result<EmbeddedTxn> {
         let turn = Arc::clone(&self.turn).lock_owned().await;
         let transaction = Transaction::new(stream.clone(), Arc::clone(table));
+        // Made before BEGIN has an answer: who stops waiting for it rolls back, too.
+        // One ROLLBACK too many does nothing.
+        let begun = EmbeddedTxn { worker: Arc::clone(&self.worker), open: true, _turn: turn };
         self.worker
             .call(move |state| {
                 state
@@ -225,7 +228,7 @@ impl Sink for EmbeddedHub {
                 Ok(())
             })
             .await?;
-        Ok(EmbeddedTxn { worker: Arc::clone(&self.worker), open: true, _turn: turn })
+        Ok(begun)
     }
 
     async fn finish(&self, report: &Report) -> Result<()> {
