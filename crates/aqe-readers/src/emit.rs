@@ -12,6 +12,8 @@ use futures::channel::mpsc;
 use futures::executor::block_on;
 use futures::{SinkExt as _, StreamExt as _};
 
+use crate::worker::no_thread;
+
 /// Batches that wait for the engine: enough to overlap reading and writing.
 const AHEAD: usize = 2;
 
@@ -135,9 +137,7 @@ where
     match spawned {
         Ok(_) => receiver.boxed(),
         Err(cause) => {
-            let error = Error::new(aqe_sync_core::ErrorKind::Io, "no thread could be started")
-                .during(format!("reading {name}"))
-                .caused_by(cause);
+            let error = no_thread(cause).during(format!("reading {name}"));
             futures::stream::iter([Err(error)]).boxed()
         }
     }

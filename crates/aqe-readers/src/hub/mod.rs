@@ -27,7 +27,7 @@ pub use overview::{EnvironmentOverview, Overview, RunOverview, StreamOverview, T
 use statements::Statements;
 use txn::{Failure, Hash, Transaction};
 
-use crate::worker::Worker;
+use crate::worker::{Worker, no_thread};
 
 /// What the hub's own audit rows in `events` name as their source.
 const AUDIT_SOURCE: &str = "aqe-sync";
@@ -166,7 +166,7 @@ impl EmbeddedHub {
         match spawned {
             Ok(_) => receiver.boxed(),
             Err(cause) => {
-                let error = Error::new(ErrorKind::Io, "no thread could be started").caused_by(cause);
+                let error = no_thread(cause).during(format!("reading {}", self.name));
                 futures::stream::iter([Err(error)]).boxed()
             }
         }
