@@ -79,8 +79,9 @@ impl Emitter {
         if self.bytes >= self.limits.bytes { self.send(false) } else { Ok(()) }
     }
 
-    /// Hands on what is waiting: later rejects come after all earlier records,
-    /// while within one batch the engine takes rejects first.
+    /// Hands on what is waiting, so that later rejects come after all earlier
+    /// records. Of one batch the engine takes rejects last, a comparison takes
+    /// them first: there a record must not pass for the repetition of a reject.
     pub(crate) fn flush(&mut self) -> Result<(), Stop> {
         self.send(false)
     }
