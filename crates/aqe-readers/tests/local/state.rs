@@ -243,3 +243,17 @@ fn a_transaction_that_nobody_waits_for_any_more_is_rolled_back() {
     let other = EmbeddedHub::open(&project.hub_path()).expect("opened");
     assert!(block_on(other.begin(&stream, table)).is_ok(), "nothing holds the write lock");
 }
+
+#[test]
+fn an_entry_that_a_later_one_replaces_does_not_hide_what_differs() {
+    let project = Project::empty();
+    let store =
+        r#"{"entries":{"a":{"key":"a","namespace":"n","value":"old"},"a":{"key":"a","namespace":"n","value":"new"}}}"#;
+    project.write(".claude-flow/memory/store.json", store.as_bytes());
+    project.sync();
+    assert!(project.verify().matches(), "{:#?}", project.verify());
+    project.edit_hub("UPDATE claude_flow_memory SET value = 'edited'");
+    let report = project.verify();
+    let counts: Vec<_> = report.streams.iter().map(|stream| (stream.different_count, stream.unstorable)).collect();
+    assert!(counts.contains(&(1, 1)), "{report:#?}");
+}
