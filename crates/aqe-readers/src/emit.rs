@@ -12,6 +12,8 @@ use futures::channel::mpsc;
 use futures::executor::block_on;
 use futures::{SinkExt as _, StreamExt as _};
 
+use crate::worker::no_thread;
+
 /// Batches that wait for the engine: enough to overlap reading and writing.
 const AHEAD: usize = 2;
 
@@ -77,8 +79,9 @@ impl Emitter {
         if self.bytes >= self.limits.bytes { self.send(false) } else { Ok(()) }
     }
 
-    /// Hands on what is waiting: later rejects come after all earlier records,
-    /// while within one batch the engine takes rejects first.
+    /// Hands on what is waiting, so that later rejects come after all earlier
+    /// records. Of one batch the engine takes rejects last, a comparison takes
+    /// them first: there a record must not pass for the repetition of a reject.
     pub(crate) fn flush(&mut self) -> Result<(), Stop> {
         self.send(false)
     }
@@ -135,9 +138,7 @@ where
     match spawned {
         Ok(_) => receiver.boxed(),
         Err(cause) => {
-            let error = Error::new(aqe_sync_core::ErrorKind::Io, "no thread could be started")
-                .during(format!("reading {name}"))
-                .caused_by(cause);
+            let error = no_thread(cause).during(format!("reading {name}"));
             futures::stream::iter([Err(error)]).boxed()
         }
     }

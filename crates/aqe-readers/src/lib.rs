@@ -6,6 +6,16 @@
 //! - [`EmbeddedHub`], the hub where there is no server, and [`LedgerFile`].
 //!
 //! Reading never changes a file, nor what lies beside it.
+//!
+//! # In the same process as the agent
+//!
+//! On POSIX systems, closing any descriptor of a file drops all locks that the
+//! process holds on it ([How To Corrupt An SQLite Database File, section
+//! 2.2](https://www.sqlite.org/howtocorrupt.html#_posix_advisory_locks_canceled_by_a_separate_thread_doing_close_)),
+//! and finding and reading sources opens and closes database files. A program
+//! that embeds this crate and has the agent's database open itself must finish
+//! its transactions on it before it syncs, or sync from another process. Between
+//! processes there is no such danger.
 #![deny(missing_docs, clippy::print_stdout, clippy::print_stderr)]
 
 mod category;

@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc;
 use std::thread;
 
-use aqe_sync_core::{Error, ErrorKind, Result};
+use aqe_sync_core::{Error, ErrorKind, Result, Retry};
 use futures::channel::oneshot;
 
 use crate::emit::panic_text;
@@ -42,7 +42,7 @@ impl<T: Send + 'static> Worker<T> {
         });
         match spawned {
             Ok(thread) => Ok(Self { jobs: Some(jobs), thread: Some(thread), name: name.to_owned() }),
-            Err(cause) => Err(Error::new(ErrorKind::Io, "no thread could be started").caused_by(cause)),
+            Err(cause) => Err(no_thread(cause)),
         }
     }
 
@@ -80,6 +80,14 @@ impl<T: Send + 'static> Worker<T> {
     }
 }
 
+/// The operating system refuses another thread.
+pub(crate) fn no_thread(cause: std::io::Error) -> Error {
+    Error::new(ErrorKind::Io, format!("no thread could be started ({cause})"))
+        .advice("free some memory or raise the limit on threads, then sync again")
+        .retry(Retry::Later)
+        .caused_by(cause)
+}
+
 /// Runs one blocking job on a thread of its own.
 pub(crate) async fn run<R, F>(name: &str, job: F) -> Result<R>
 where
@@ -87,4 +95,15 @@ where
     F: FnOnce() -> Result<R> + Send + 'static,
 {
     Worker::spawn(name, ())?.call(move |()| job()).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_thread_there_is_advice() {
+        let error = no_thread(std::io::ErrorKind::OutOfMemory.into()).to_string();
+        assert!(error.contains("no thread could be started") && error.contains("raise the limit"), "{error}");
+    }
 }

@@ -10,6 +10,11 @@ use crate::stat::Stat;
 /// Smaller files are not compared: `{}` is no copy of another `{}`.
 const COMPARED_FROM: u64 = 4 << 10;
 
+/// Nor are larger ones: every run compares anew, and reading two such files
+/// takes longer than the rest of a run in which nothing changed. To read a copy
+/// as well costs time once, since its fingerprint is known from then on.
+const COMPARED_TO: u64 = 32 << 20;
+
 /// Leaves out what is the same file, or a byte-for-byte copy, of one of higher rank.
 pub(super) fn remove(discovery: &mut Discovery) {
     let mut kept: Vec<(Found, Option<Stat>)> = Vec::new();
@@ -36,7 +41,7 @@ pub(super) fn remove(discovery: &mut Discovery) {
 
 fn is_copy(one: &Found, one_stat: &Stat, other: &Found, other_stat: &Stat) -> bool {
     one_stat.size == other_stat.size
-        && one_stat.size >= COMPARED_FROM
+        && (COMPARED_FROM..=COMPARED_TO).contains(&one_stat.size)
         && one.file.scope == other.file.scope
         && !has_wal(&one.file.path)
         && !has_wal(&other.file.path)

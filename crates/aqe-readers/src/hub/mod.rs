@@ -27,7 +27,7 @@ pub use overview::{EnvironmentOverview, Overview, RunOverview, StreamOverview, T
 use statements::Statements;
 use txn::{Failure, Hash, Transaction};
 
-use crate::worker::Worker;
+use crate::worker::{Worker, no_thread};
 
 /// What the hub's own audit rows in `events` name as their source.
 const AUDIT_SOURCE: &str = "aqe-sync";
@@ -166,7 +166,7 @@ impl EmbeddedHub {
         match spawned {
             Ok(_) => receiver.boxed(),
             Err(cause) => {
-                let error = Error::new(ErrorKind::Io, "no thread could be started").caused_by(cause);
+                let error = no_thread(cause).during(format!("reading {}", self.name));
                 futures::stream::iter([Err(error)]).boxed()
             }
         }
@@ -215,6 +215,9 @@ impl Sink for EmbeddedHub {
     async fn begin(&self, stream: &StreamId, table: &Arc<TableSpec>) -> Result<EmbeddedTxn> {
         let turn = Arc::clone(&self.turn).lock_owned().await;
         let transaction = Transaction::new(stream.clone(), Arc::clone(table));
+        // Made before BEGIN has an answer: who stops waiting for it rolls back, too.
+        // One ROLLBACK too many does nothing.
+        let begun = EmbeddedTxn { worker: Arc::clone(&self.worker), open: true, _turn: turn };
         self.worker
             .call(move |state| {
                 state
@@ -225,7 +228,7 @@ impl Sink for EmbeddedHub {
                 Ok(())
             })
             .await?;
-        Ok(EmbeddedTxn { worker: Arc::clone(&self.worker), open: true, _turn: turn })
+        Ok(begun)
     }
 
     async fn finish(&self, report: &Report) -> Result<()> {

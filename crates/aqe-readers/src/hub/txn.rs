@@ -388,14 +388,14 @@ pub(super) fn known_row(
             });
             Some(Row::new(table, values, extra.map(Json::from_text)).hash)
         }
-        merged => match merged.ok().flatten().map(|text| contribution_hash(table, &text, writer)) {
-            Some(Ok(contributed)) => contributed,
-            // Nobody can tell who contributed: it counts as the row of whom it names.
-            Some(Err(_)) | None => {
+        merged => {
+            let contributed = merged.ok().flatten().and_then(|text| contribution_hash(table, &text, writer).ok());
+            contributed.unwrap_or_else(|| {
+                // Nobody can tell who contributed: it counts as the row of whom it names.
                 readable = false;
                 matchless(recorded).filter(|_| row.get(3).unwrap_or(false))
-            }
-        },
+            })
+        }
     };
     let sound = readable && (merged || found == ContentHash::from_i64(recorded));
     let found = if readable { found } else { found.and(matchless(recorded)) };

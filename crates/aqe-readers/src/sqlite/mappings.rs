@@ -4,6 +4,7 @@
 //! 1.4 to 3.14 and claude-flow 2.7 to 3.x.
 
 /// One shape of one table.
+#[derive(Debug)]
 pub(super) struct Mapping {
     pub(super) table: &'static str,
     /// Columns that make it this shape.
@@ -21,7 +22,7 @@ pub(super) struct Mapping {
 }
 
 /// How a field is made.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Rule {
     /// The package that the file belongs to.
     Scope,
@@ -36,6 +37,7 @@ pub(super) enum Rule {
 }
 
 /// A table that holds the embeddings of another.
+#[derive(Debug)]
 pub(super) struct Join {
     pub(super) table: &'static str,
     /// Its column that names the other's `id`.

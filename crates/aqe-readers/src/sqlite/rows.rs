@@ -7,6 +7,7 @@ use aqe_sync_core::hash::fields_hash;
 use aqe_sync_core::{Json, PackedRecords, Record, Schema, Value, aside};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row};
+use xxhash_rust::xxh3::xxh3_128;
 
 use super::layout::{Computed, Plan};
 use crate::SourceFile;
@@ -53,8 +54,9 @@ fn value(raw: ValueRef<'_>) -> Value {
 struct Maker<'a> {
     file: &'a SourceFile,
     plan: &'a Plan,
-    /// How often a key that may repeat came so far.
-    repeats: HashMap<String, u32>,
+    /// How often a key that may repeat came so far, by a hash of 128 bits: a table
+    /// may have millions of keys.
+    repeats: HashMap<u128, u32>,
     /// Field names of an archived row.
     archive: Arc<Schema>,
 }
@@ -124,7 +126,7 @@ impl Maker<'_> {
 
     /// The n-th of several equal ones gets its number.
     fn told_apart(&mut self, key: String) -> String {
-        let count = self.repeats.entry(key.clone()).or_default();
+        let count = self.repeats.entry(xxh3_128(key.as_bytes())).or_default();
         *count += 1;
         if *count == 1 { key } else { format!("{key}#{count}") }
     }

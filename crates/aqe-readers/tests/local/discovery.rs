@@ -200,3 +200,19 @@ fn a_link_to_a_copy_whose_target_has_a_wal_is_no_copy() {
     project.write("elsewhere/real.db-wal", &[1; 100]);
     assert_eq!(names(&look(&project)), [V3_DB, ROOT_DB]);
 }
+
+#[test]
+fn large_files_are_not_compared_at_every_run() {
+    let project = Project::empty();
+    let size = |megabytes: u64| {
+        for name in [ROOT_DB, ".agentic-qe/other.db"] {
+            project.write(name, b"SQLite format 3\0");
+            let file = fs::OpenOptions::new().write(true).open(project.path(name)).expect("opened");
+            file.set_len(megabytes << 20).expect("grown");
+        }
+    };
+    size(32);
+    assert_eq!(look(&project).found.len(), 1);
+    size(33);
+    assert_eq!(look(&project).found.len(), 2);
+}

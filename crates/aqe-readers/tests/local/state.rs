@@ -3,7 +3,8 @@
 use std::fs;
 
 use aqe_readers::{EmbeddedHub, LedgerFile};
-use aqe_sync_core::{Engine, Environment, ErrorKind, Mode, Options, Silent, Sink as _, Status};
+use aqe_sync_core::{Engine, Environment, ErrorKind, Mode, Options, Silent, Sink as _, Status, StreamId, tables};
+use futures::FutureExt as _;
 use futures::executor::block_on;
 use rusqlite::Connection;
 
@@ -222,4 +223,37 @@ fn merged_rows_of_the_hub_that_cannot_be_read_are_merged_anew_by_a_full_run() {
         assert!(project.verify().matches(), "{damage}: {:#?}", project.verify());
         assert_eq!(project.rows(rows), before, "{damage}");
     }
+}
+
+#[test]
+fn a_transaction_that_nobody_waits_for_any_more_is_rolled_back() {
+    let project = Project::empty();
+    let hub = EmbeddedHub::open(&project.hub_path()).expect("opened");
+    let table = tables::find("patterns").expect("in the catalogue");
+    let stream = StreamId { environment: Environment::new("test"), source: "a.db".into(), stream: "patterns".into() };
+    block_on(hub.prepare(table)).expect("prepared");
+    {
+        let mut begun = Box::pin(hub.begin(&stream, table));
+        // Sends BEGIN; its answer may come or not.
+        let _ = begun.as_mut().now_or_never();
+    }
+    let second = block_on(hub.begin(&stream, table)).map(drop);
+    assert!(second.is_ok(), "{second:?}");
+    drop(hub);
+    let other = EmbeddedHub::open(&project.hub_path()).expect("opened");
+    assert!(block_on(other.begin(&stream, table)).is_ok(), "nothing holds the write lock");
+}
+
+#[test]
+fn an_entry_that_a_later_one_replaces_does_not_hide_what_differs() {
+    let project = Project::empty();
+    let store =
+        r#"{"entries":{"a":{"key":"a","namespace":"n","value":"old"},"a":{"key":"a","namespace":"n","value":"new"}}}"#;
+    project.write(".claude-flow/memory/store.json", store.as_bytes());
+    project.sync();
+    assert!(project.verify().matches(), "{:#?}", project.verify());
+    project.edit_hub("UPDATE claude_flow_memory SET value = 'edited'");
+    let report = project.verify();
+    let counts: Vec<_> = report.streams.iter().map(|stream| (stream.different_count, stream.unstorable)).collect();
+    assert!(counts.contains(&(1, 1)), "{report:#?}");
 }
