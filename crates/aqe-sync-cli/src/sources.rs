@@ -31,7 +31,8 @@ pub(crate) struct Chosen {
     pub(crate) left_out: usize,
     /// The ranks of all that were found.
     pub(crate) priorities: BTreeMap<SourceName, i32>,
-    skipped: Vec<Skipped>,
+    /// What was found but is no source of its own: the same file again, copies, backups.
+    pub(crate) skipped: Vec<Skipped>,
 }
 
 /// Looks for sources and chooses among them.

@@ -257,3 +257,24 @@ fn a_project_that_cannot_be_written_to_fails_with_a_whole_report() {
     assert_eq!(json(&output)["status"], "failed");
     assert!(json(&output)["error"].as_str().expect("said").contains(".aqe-sync"));
 }
+
+#[test]
+fn what_was_left_out_is_in_the_report_of_programs_too() {
+    let root = project();
+    let memory = root.path().join(".swarm/memory.db");
+    std::fs::create_dir_all(root.path().join("a/.swarm")).expect("created");
+    std::fs::create_dir_all(root.path().join(".claude")).expect("created");
+    std::fs::copy(&memory, root.path().join(".claude/memory.db")).expect("copied");
+    std::fs::hard_link(&memory, root.path().join("a/.swarm/memory.db")).expect("linked");
+    for arguments in [["--json", "--dry-run"].as_slice(), &["--json"], &["--json"]] {
+        let report = json(&run(root.path(), arguments));
+        let skipped = report["skipped"].as_array().expect("a list");
+        let sources: Vec<&str> = skipped.iter().filter_map(|left| left["source"].as_str()).collect();
+        assert_eq!(sources, [".claude/memory.db", "a/.swarm/memory.db"], "{report}");
+        assert!(skipped.iter().all(|left| left["reason"].as_str().is_some_and(|reason| !reason.is_empty())));
+    }
+    let report = json(&run(root.path(), &["--json", "--full"]));
+    assert_eq!(report["totals"]["read"], RECORDS, "each is counted once");
+    let project = project();
+    assert_eq!(json(&run(project.path(), &["--json"]))["skipped"], Value::Array(Vec::new()));
+}

@@ -13,7 +13,7 @@ pub struct Overview {
     pub tables: Vec<TableOverview>,
     /// Entries of `conflict_log`.
     pub conflicts: u64,
-    /// Entries of `dead_letters`.
+    /// Entries of `dead_letters` that are not settled: their records are still at their sources.
     pub dead_letters: u64,
     /// Size of the file.
     pub bytes: u64,
@@ -87,7 +87,7 @@ pub(super) fn read(connection: &Connection) -> Result<Overview> {
         environments: environments(connection)?,
         tables: table_overviews(connection)?,
         conflicts: count("SELECT count(*) FROM conflict_log")?,
-        dead_letters: count("SELECT count(*) FROM dead_letters")?,
+        dead_letters: count("SELECT count(*) FROM dead_letters WHERE settled_at IS NULL")?,
         bytes: count("PRAGMA page_count")? * count("PRAGMA page_size")?,
         runs: runs(connection)?,
     })

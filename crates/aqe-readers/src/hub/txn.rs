@@ -145,7 +145,8 @@ impl Transaction {
     pub(super) fn reject(&mut self, connection: &Connection, letters: &[DeadLetter]) -> Sql<()> {
         let sql = "INSERT INTO dead_letters (id, source_env, source, stream, table_name, key, reason, record, \
                    first_seen_at, last_seen_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9) \
-                   ON CONFLICT (id) DO UPDATE SET last_seen_at = excluded.last_seen_at, reason = excluded.reason";
+                   ON CONFLICT (id) DO UPDATE SET last_seen_at = excluded.last_seen_at, reason = excluded.reason, \
+                   settled_at = NULL, run_id = NULL";
         let mut statement = connection.prepare_cached(sql)?;
         for letter in letters {
             let (environment, source, stream) =
@@ -168,8 +169,33 @@ impl Transaction {
         Ok(())
     }
 
+    /// Signs the letters of this transaction with its run, which is known only now. After
+    /// a whole reading, letters that this run did not meet are of records that were
+    /// corrected: settled, and kept.
+    fn settle_letters(&self, connection: &Connection, checkpoint: &Checkpoint) -> Sql<()> {
+        let (environment, source, stream) =
+            (self.stream.environment.as_str(), self.stream.source.as_str(), self.stream.stream.as_str());
+        let run = checkpoint.run_id.as_str();
+        connection
+            .prepare_cached(
+                "UPDATE dead_letters SET run_id = ?4 \
+                 WHERE source_env = ?1 AND source = ?2 AND stream = ?3 AND run_id IS NULL",
+            )?
+            .execute([environment, source, stream, run])?;
+        if checkpoint.complete {
+            connection
+                .prepare_cached(
+                    "UPDATE dead_letters SET settled_at = ?5 WHERE source_env = ?1 AND source = ?2 AND stream = ?3 \
+                     AND settled_at IS NULL AND run_id <> ?4",
+                )?
+                .execute([environment, source, stream, run, &self.now])?;
+        }
+        Ok(())
+    }
+
     /// Writes the checkpoint; the caller commits. Gives the new sequence.
     pub(super) fn checkpoint(&self, connection: &Connection, checkpoint: &Checkpoint) -> Sql<u64> {
+        self.settle_letters(connection, checkpoint)?;
         connection.query_row(
             "INSERT INTO sync_state (source_env, source, stream, table_name, sequence, run_id, complete, synced_at) \
              VALUES (?1, ?2, ?3, ?4, 1, ?5, ?6, ?7) ON CONFLICT (source_env, source, stream) DO UPDATE SET \

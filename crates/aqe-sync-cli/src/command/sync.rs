@@ -15,15 +15,23 @@ use crate::config::Settings;
 use crate::exit::{Exit, Failure};
 use crate::output::{Progress, Verbosity, account, plan};
 use crate::{project, sources};
-use aqe_readers::{EmbeddedHub, LedgerFile};
+use aqe_readers::{EmbeddedHub, LedgerFile, Skipped};
 
-/// A report for programs, with the mark of a dry run.
+/// A report for programs, with what discovery left out and the mark of a dry run.
 #[derive(Serialize)]
 struct Account<'a> {
     #[serde(flatten)]
     report: &'a Report,
+    skipped: Vec<LeftOut<'a>>,
     #[serde(skip_serializing_if = "is_false")]
     dry_run: bool,
+}
+
+/// A file that was found and is not read, because another stands for it.
+#[derive(Serialize)]
+struct LeftOut<'a> {
+    source: &'a str,
+    reason: &'a str,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature is serde's")]
@@ -36,20 +44,24 @@ fn is_false(value: &bool) -> bool {
 /// # Errors
 /// When nothing could be tried at all; what failed on the way is in the account.
 pub(crate) fn run(context: &Context<'_>, flags: SyncFlags) -> Result<Exit, Failure> {
-    let report = match sync(context, flags) {
+    let mut skipped = Vec::new();
+    let report = match sync(context, flags, &mut skipped) {
         Ok(report) => report,
         Err(failure) if failure.exit == Exit::Usage => return Err(failure),
         Err(failure) => failed(context, flags, failure.message),
     };
-    context.terminal.json(&Account { report: &report, dry_run: flags.dry_run })?;
+    let skipped = skipped.iter().map(|left| LeftOut { source: left.name.as_str(), reason: &left.reason }).collect();
+    context.terminal.json(&Account { report: &report, skipped, dry_run: flags.dry_run })?;
     tell(context, flags, &report)?;
     Ok(report.status.into())
 }
 
-fn sync(context: &Context<'_>, flags: SyncFlags) -> Result<Report, Failure> {
+/// Syncs, and says in `skipped` what was left out, however it ends.
+fn sync(context: &Context<'_>, flags: SyncFlags, skipped: &mut Vec<Skipped>) -> Result<Report, Failure> {
     let hub_file = context.hub_file()?;
-    let chosen = sources::choose(context.settings, context.terminal)?;
+    let mut chosen = sources::choose(context.settings, context.terminal)?;
     chosen.tell(context.root(), context.terminal);
+    *skipped = std::mem::take(&mut chosen.skipped);
     if chosen.found.is_empty() {
         return Ok(empty(context, flags));
     }
