@@ -25,6 +25,7 @@ use crate::emit::{self, Emitter, Stop, panic_text};
 use crate::json::lock;
 use crate::snapshot::{caught, stable_copy};
 use crate::stat::{Stat, io_error};
+use crate::worker;
 
 /// See [`crate::json`]: another number makes every file be read again.
 const READER_VERSION: u32 = 1;
@@ -249,7 +250,9 @@ impl Source for RedbSource {
 
     async fn streams(&self) -> Result<Vec<StreamSpec>> {
         *lock(&self.taken) = None;
-        let mut taken = Taken::of(&self.file).map_err(|error| named(&self.file, error))?;
+        let file = self.file.clone();
+        let taken = worker::run("open vectors", move || Taken::of(&file).map_err(|error| named(&file, error)));
+        let mut taken = taken.await?;
         *lock(&self.notes) = std::mem::take(&mut taken.notes);
         let streams = taken.streams();
         *lock(&self.taken) = Some(taken);

@@ -22,11 +22,25 @@ use exit::{Exit, Failure};
 use output::{Terminal, Verbosity};
 
 fn main() -> ExitCode {
+    quiet_readers();
     let exit = match Arguments::try_parse() {
         Ok(arguments) => run(arguments),
         Err(error) => answer(&error),
     };
     exit.into()
+}
+
+/// A library that panics over a damaged file does so on a reader's thread, where
+/// the panic is caught and reported as that file's error: once is enough.
+fn quiet_readers() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let reader =
+            std::thread::current().name().is_some_and(|name| name.starts_with("read ") || name.starts_with("open "));
+        if !reader {
+            usual(panic);
+        }
+    }));
 }
 
 /// Help and version are answers; everything else is wrong usage, whose message

@@ -29,7 +29,7 @@ pub(crate) struct Chosen {
     pub(crate) found: Vec<Found>,
     /// How many were found but not chosen.
     pub(crate) left_out: usize,
-    /// The ranks of all that were found.
+    /// The ranks of all that are there.
     pub(crate) priorities: BTreeMap<SourceName, i32>,
     /// What was found but is no source of its own: the same file again, copies, backups.
     pub(crate) skipped: Vec<Skipped>,
@@ -41,7 +41,9 @@ pub(crate) struct Chosen {
 /// When the project cannot be searched, or an item of `--sources` means nothing.
 pub(crate) fn choose(settings: &Settings, terminal: &Terminal) -> Result<Chosen, Failure> {
     let Discovery { found, skipped } = discover(&settings.root.value)?;
-    let priorities = found.iter().map(|found| (found.file.name.clone(), found.file.priority)).collect();
+    // What was skipped is there too, and no source that went away.
+    let there = found.iter().map(|found| (found.file.name.clone(), found.file.priority));
+    let priorities = there.chain(skipped.iter().map(|skipped| (skipped.name.clone(), 0))).collect();
     let candidates: Vec<Candidate<'_>> = found.iter().map(candidate).collect();
     let (include, exclude) = (&settings.include, &settings.exclude.value);
     match include.origin {

@@ -245,9 +245,6 @@ impl Comparison {
     }
 
     fn take(&mut self, batch: Batch) {
-        for reject in batch.rejects {
-            self.unstorable(reject.key.as_ref());
-        }
         for record in batch.records {
             self.transformed(record);
         }
@@ -255,6 +252,10 @@ impl Comparison {
             for position in 0..packed.len() {
                 self.transformed(packed.record(position));
             }
+        }
+        // Last, as the engine does it: a record of the same key counts first.
+        for reject in batch.rejects {
+            self.unstorable(reject.key.as_ref());
         }
     }
 

@@ -143,7 +143,8 @@ impl Project {
         let found = discover(&self.root()).expect("listed").found;
         let sources: Vec<_> = found.into_iter().map(|found| found.source).collect();
         let hub = EmbeddedHub::open(&self.hub_path()).expect("opened");
-        block_on(verify(&hub, &sources, &Options::new(Environment::new("test")))).unwrap_or_else(|error| panic!("{error}"))
+        block_on(verify(&hub, &sources, &Options::new(Environment::new("test"))))
+            .unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// Runs SQL on the hub, as somebody who means well would.

@@ -70,7 +70,7 @@ fn details(context: &Context<'_>, stream: &StreamVerification) {
     let terminal = context.terminal;
     let place = format!("{}, table {}", stream.source, stream.table);
     if let Some(error) = &stream.error {
-        terminal.error(&format!("{place}: {error}"));
+        terminal.error(error);
     }
     for (count, keys, what) in [
         (stream.missing_count, &stream.missing, "missing in the hub"),
@@ -94,6 +94,10 @@ fn summary(report: &VerifyReport, hub: &str) -> String {
     let records = report.streams.iter().map(|stream| stream.local).sum();
     if report.matches() {
         return format!("the hub holds what the sources hold: {} compared; hub {hub}", counted(records, "record"));
+    }
+    let differing = report.streams.iter().any(|stream| stream.error.is_none() && !stream.matches());
+    if !differing {
+        return format!("what could be read matches, but not every source could be read; hub {hub}");
     }
     format!("the hub differs from the sources; run aqe-sync, or aqe-sync --full if that does not help; hub {hub}")
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use comfy_table::{Attribute, Cell as Inner, CellAlignment, Color, ContentArrangement, Table as Drawn, presets};
+use comfy_table::{Attribute, Cell as Inner, CellAlignment, Color, Table as Drawn, presets};
 
 use super::{Colour, Paint, plain};
 
@@ -77,12 +77,10 @@ impl Table {
         self.rows.is_empty()
     }
 
-    /// The lines for standard output, without trailing spaces. Wraps only on a terminal.
+    /// The lines for standard output, without trailing spaces. Cells are never
+    /// broken: a number in two halves is worse than a line that is too long.
     pub(crate) fn draw(&self, paint: Paint) -> String {
         let mut table = Drawn::new();
-        if table.is_tty() {
-            table.set_content_arrangement(ContentArrangement::Dynamic);
-        }
         if paint.wanted() {
             table.enforce_styling();
         }
