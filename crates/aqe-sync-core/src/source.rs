@@ -172,17 +172,27 @@ impl<S: Source> DynSource for S {
 
 /// Batches of records that are at hand already: what a small source returns.
 ///
-/// `records` gives the records of one requested stream.
+/// `records` gives the records of one requested stream. Its error ends the
+/// stream without the mark that it was whole: what could not be read must never
+/// look as if it were gone.
 pub fn batches<F>(request: ReadRequest, mut records: F) -> BatchStream
 where
-    F: FnMut(&StreamName) -> Vec<Record> + Send + 'static,
+    F: FnMut(&StreamName) -> Result<Vec<Record>> + Send + 'static,
 {
     let all = request.streams.into_iter().flat_map(move |stream| {
-        let mut pending = records(&stream.name).into_iter().peekable();
+        let (pending, mut failure) = match records(&stream.name) {
+            Ok(records) => (records, None),
+            Err(error) => (Vec::new(), Some(error)),
+        };
+        let mut pending = pending.into_iter().peekable();
         let mut done = false;
         std::iter::from_fn(move || {
             if done {
                 return None;
+            }
+            if let Some(error) = failure.take() {
+                done = true;
+                return Some(Err(error));
             }
             let mut chunk = Vec::new();
             let mut bytes = 0;

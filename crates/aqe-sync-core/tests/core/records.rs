@@ -163,7 +163,7 @@ fn a_record_bigger_than_any_limit_still_goes_through() {
     assert_eq!(world.bodies().len(), 2);
 
     let request = aqe_sync_core::ReadRequest { streams: vec![spec(notes())], limits: world.options.limits };
-    let batches = aqe_sync_core::batches(request, |_| vec![note("1", "one"), note("2", "two")]);
+    let batches = aqe_sync_core::batches(request, |_| Ok(vec![note("1", "one"), note("2", "two")]));
     let batches: Vec<_> = futures::executor::block_on_stream(batches).take(3).collect();
     assert_eq!(batches.len(), 2);
 }
