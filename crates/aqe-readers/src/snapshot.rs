@@ -161,7 +161,7 @@ pub(crate) fn caught(kind: ErrorKind, message: impl Into<String>) -> Error {
     Error::new(kind, message)
         .advice(
             "the file may have been caught half-written; \
-             what was synced before stays in the hub, the next sync tries again",
+             what was synced before stays in the hub, the next sync tries again; if it stays so, repair the file or move it away",
         )
         .retry(Retry::Later)
 }

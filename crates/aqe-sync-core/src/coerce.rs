@@ -335,7 +335,7 @@ fn to_timestamp(value: &Value) -> Option<Timestamp> {
     match value {
         Value::Timestamp(moment) => Some(*moment),
         Value::Int(number) => Timestamp::from_magnitude(*number),
-        Value::Float(number) => exact_int(*number).and_then(Timestamp::from_magnitude),
+        Value::Float(number) => Timestamp::from_fractional(*number),
         Value::Text(text) => Timestamp::parse(text),
         _ => None,
     }

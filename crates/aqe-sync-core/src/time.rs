@@ -45,6 +45,26 @@ impl Timestamp {
         Self::from_micros(micros)
     }
 
+    /// Reads a real number by the same magnitudes: whole ones as integers, others
+    /// as seconds or milliseconds with a fraction, if that fraction is a whole
+    /// number of microseconds as far as a double can tell.
+    pub fn from_fractional(number: f64) -> Option<Self> {
+        const EXACT: f64 = 9_007_199_254_740_992.0;
+        let unit = match number.abs() {
+            // A negative zero would come back as another number.
+            _ if number == 0.0 && number.is_sign_negative() => return None,
+            size if size < 1e11 => 1e6,
+            size if size < 1e14 => 1e3,
+            _ => 1.0,
+        };
+        let micros = (number * unit).round();
+        if micros.abs() > EXACT || (micros / unit).to_bits() != number.to_bits() {
+            return None;
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "whole, and within the range where doubles are exact")]
+        Self::from_micros(micros as i64)
+    }
+
     /// Reads text: ISO 8601 with a zone, or without one as UTC (as SQLite's
     /// `datetime()` writes it), with a space or a `T`, with up to six digits of
     /// fraction; a date alone is its midnight; digits alone go by magnitude.

@@ -100,7 +100,7 @@ fn torn(name: &SourceName, what: &str) -> Error {
         .during(format!("reading {name}"))
         .advice(
             "the file may have been caught half-written, or is damaged; what was synced before stays in the hub, \
-             the next sync tries again",
+             the next sync tries again; if it stays so, repair the file or move it away",
         )
         .retry(Retry::Later)
 }

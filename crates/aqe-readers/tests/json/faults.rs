@@ -30,9 +30,13 @@ fn a_torn_store_is_said_to_be_torn_and_where() {
     assert_eq!((error.kind(), error.can_retry()), (ErrorKind::Malformed, Retry::Later));
     let text = error.to_string();
     assert!(text.starts_with("reading .claude-flow/memory/store.json: not valid JSON at line 477 column "), "{text}");
-    assert!(text.ends_with(
-        "the file may have been caught half-written; what was synced before stays in the hub, the next sync tries again"
-    ));
+    assert!(
+        text.ends_with(
+            "the file may have been caught half-written; what was synced before stays in the hub, \
+             the next sync tries again; if it stays so, repair the file or move it away"
+        ),
+        "{text}"
+    );
 }
 
 #[test]
