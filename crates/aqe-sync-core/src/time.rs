@@ -52,7 +52,7 @@ impl Timestamp {
         const EXACT: f64 = 9_007_199_254_740_992.0;
         let unit = match number.abs() {
             // A negative zero would come back as another number.
-            _ if number == 0.0 && number.is_sign_negative() => return None,
+            _ if !number.is_finite() || (number == 0.0 && number.is_sign_negative()) => return None,
             size if size < 1e11 => 1e6,
             size if size < 1e14 => 1e3,
             _ => 1.0,

@@ -88,7 +88,8 @@ fn says_the_same(original: &Value, held: &Value) -> bool {
         (Value::Text(text), Value::Timestamp(held)) => Timestamp::parse(text) == Some(*held),
         (Value::Int(number), Value::Timestamp(held)) => Timestamp::from_magnitude(*number) == Some(*held),
         (Value::Float(number), Value::Timestamp(held)) => {
-            format!("{number:.0}").parse().ok().and_then(Timestamp::from_magnitude) == Some(*held)
+            let micros = held.as_micros() as f64;
+            [1e6, 1e3, 1.0].iter().any(|unit| (micros / unit).to_bits() == number.to_bits())
         }
         (Value::Text(text), Value::Json(held)) => meaning(text) == meaning(held.as_str()),
         (scalar, Value::Json(held)) if !matches!(scalar, Value::Json(_)) => serde_json::from_str(held.as_str())
