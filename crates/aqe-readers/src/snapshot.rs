@@ -21,7 +21,7 @@ use crate::stat::{self, Stat};
 const IN_MEMORY: usize = 8 << 20;
 
 /// How long to wait before each further attempt.
-const PAUSES: [Duration; 4] =
+pub(crate) const PAUSES: [Duration; 4] =
     [Duration::from_millis(20), Duration::from_millis(50), Duration::from_millis(100), Duration::from_millis(200)];
 
 /// Nobody is in the middle of writing a file that was last modified so long ago.
@@ -98,7 +98,7 @@ where
     D: Fn() -> io::Result<W>,
     C: Fn(&mut W) -> Result<()>,
 {
-    let (mut file, before) = open_regular(path, name).map_err(|error| (error, false))?;
+    let (mut file, before) = stat::open(path, name).map_err(|error| (error, false))?;
     let modified = file.metadata().and_then(|metadata| metadata.modified());
     let age = modified.ok().and_then(|modified| SystemTime::now().duration_since(modified).ok());
     let being_written = age.is_none_or(|age| age < QUIET);
@@ -119,16 +119,6 @@ where
             Err((error, worthwhile))
         }
     }
-}
-
-/// Opening a named pipe would wait for a writer: only plain files are opened.
-fn open_regular(path: &Path, name: &SourceName) -> Result<(File, Stat)> {
-    let plain = std::fs::metadata(path).map_or(true, |metadata| metadata.is_file() || metadata.is_dir());
-    if !plain {
-        return Err(Error::new(ErrorKind::Malformed, "it is a pipe or a device where a file should be")
-            .advice("move it away, or leave this source out with [sources] exclude"));
-    }
-    stat::open(path, name)
 }
 
 /// Copies what the file holds, and no more than one byte beyond `size`: enough

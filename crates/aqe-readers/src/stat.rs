@@ -68,7 +68,7 @@ pub(crate) fn open(path: &Path, name: &SourceName) -> Result<(File, Stat), Error
     }
     // Opening a pipe would wait for somebody to write to it.
     if !metadata.is_file() {
-        return Err(Error::new(ErrorKind::Malformed, "it is a pipe, a socket or a device where a file should be")
+        return Err(Error::new(ErrorKind::Malformed, "it is a socket, a pipe or a device where a file should be")
             .during(format!("reading {name}"))
             .advice("move it away, or leave this source out with [sources] exclude"));
     }

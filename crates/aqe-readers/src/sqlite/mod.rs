@@ -11,13 +11,14 @@ mod mappings;
 mod rows;
 mod snapshot;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use aqe_sync_core::{
     BatchStream, Error, ErrorKind, Fingerprint, ReadRequest, Result, Retry, Source, SourceName, StreamSpec,
 };
 
 use crate::emit::{self, Stop};
+use crate::json::lock;
 use crate::{SourceFile, worker};
 use layout::Plan;
 use snapshot::Snapshot;
@@ -62,15 +63,15 @@ impl SqliteSource {
 
 impl Shared {
     fn put(&self, opened: Opened) {
-        *self.opened.lock().unwrap_or_else(PoisonError::into_inner) = Some(opened);
+        *lock(&self.opened) = Some(opened);
     }
 
     fn take(&self) -> Option<Opened> {
-        self.opened.lock().unwrap_or_else(PoisonError::into_inner).take()
+        lock(&self.opened).take()
     }
 
     fn set_notes(&self, notes: Vec<String>) {
-        *self.notes.lock().unwrap_or_else(PoisonError::into_inner) = notes;
+        *lock(&self.notes) = notes;
     }
 }
 
@@ -127,7 +128,7 @@ impl Source for SqliteSource {
     }
 
     fn notes(&self) -> Vec<String> {
-        self.shared.notes.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.shared.notes).clone()
     }
 }
 

@@ -20,6 +20,7 @@ use tempfile::TempDir;
 
 use super::header::{self, Header, Magic, beside};
 use crate::SourceFile;
+use crate::snapshot::PAUSES;
 use crate::stat::{self, Stat};
 
 /// Databases up to this size are copied; 256 MiB take a fraction of a second.
@@ -30,10 +31,6 @@ const CHECK_LIMIT: u64 = 32 << 20;
 
 /// How long a writer may hold the file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(3);
-
-/// Pauses between attempts: tools that rewrite a file in place need a few ms.
-const PAUSES: [Duration; 4] =
-    [Duration::from_millis(20), Duration::from_millis(50), Duration::from_millis(100), Duration::from_millis(200)];
 
 /// A database as it was at one moment.
 pub(super) struct Snapshot {
