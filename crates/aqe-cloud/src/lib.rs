@@ -1,7 +1,4 @@
-//! The hub side of `aqe-sync`: PostgreSQL with vectors.
-//!
-//! The connection to PostgreSQL is not part of this version; a hub in one file is
-//! `aqe_readers::EmbeddedHub`. Any hub is an [`aqe_sync_core::Sink`].
+//! The hub side of `aqe-sync`: PostgreSQL with vectors, as an [`aqe_sync_core::Sink`].
 #![deny(missing_docs, clippy::print_stdout, clippy::print_stderr)]
 
-pub use aqe_sync_core::Sink;
+pub mod postgres;

@@ -60,6 +60,12 @@ name! {
     StreamName
 }
 
+name! {
+    /// One installation of a writer: tells two machines, or two checkouts, apart that
+    /// use one environment name by mistake. Empty where nobody cares to tell.
+    Instance
+}
+
 impl Environment {
     /// The longest accepted name, in bytes.
     pub const MAX_BYTES: usize = 255;

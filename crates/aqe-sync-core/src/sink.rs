@@ -8,7 +8,7 @@ use futures::stream::BoxStream;
 use crate::meet::{Contested, Settled};
 use crate::record::{Change, DeadLetter, Key};
 use crate::report::Report;
-use crate::{ContentHash, Environment, Result, StreamId, TableSpec, Timestamp};
+use crate::{ContentHash, Environment, Instance, Result, StreamId, TableSpec, Timestamp};
 
 /// How far a stream has got; committed with the rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +19,38 @@ pub struct Checkpoint {
     pub at: Timestamp,
     /// Whether the stream was read to its end.
     pub complete: bool,
+    /// Which installation of the environment wrote it.
+    pub instance: Instance,
+}
+
+/// All that one transaction is to make durable.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Delivery {
+    /// What changed.
+    pub changes: Vec<Change>,
+    /// What could not be stored.
+    pub letters: Vec<DeadLetter>,
+    /// How far the stream is then.
+    pub checkpoint: Checkpoint,
+}
+
+/// What became of a [`Delivery`].
+#[derive(Debug)]
+pub enum Pushed<T> {
+    /// It is durable.
+    Committed(Applied, Committed),
+    /// Changes need a decision. The transaction holds all that needs none; letters and
+    /// checkpoint are still to be given to it.
+    Contested {
+        /// The open transaction.
+        txn: T,
+        /// What it did, and what is contested.
+        applied: Applied,
+        /// The letters of the delivery.
+        letters: Vec<DeadLetter>,
+        /// The checkpoint of the delivery.
+        checkpoint: Checkpoint,
+    },
 }
 
 /// What the sink knows of a stream.
@@ -111,6 +143,39 @@ pub trait Sink: Send + Sync {
     /// When the sink is not reachable or locked.
     fn begin(&self, stream: &StreamId, table: &Arc<TableSpec>) -> impl Future<Output = Result<Self::Txn>> + Send;
 
+    /// Makes a delivery durable if nothing in it needs a decision. Over a slow link
+    /// that is one round trip where [`Sink::begin`], [`SinkTxn::apply`] and
+    /// [`SinkTxn::commit`] are three; sinks that gain nothing keep this default.
+    ///
+    /// # Errors
+    /// As [`SinkTxn::commit`].
+    fn push(
+        &self,
+        stream: &StreamId,
+        table: &Arc<TableSpec>,
+        delivery: Delivery,
+    ) -> impl Future<Output = Result<Pushed<Self::Txn>>> + Send {
+        async move {
+            let Delivery { changes, letters, checkpoint } = delivery;
+            let mut txn = self.begin(stream, table).await?;
+            let applied = if changes.is_empty() { Applied::default() } else { txn.apply(changes).await? };
+            if !applied.contested.is_empty() {
+                return Ok(Pushed::Contested { txn, applied, letters, checkpoint });
+            }
+            if !letters.is_empty() {
+                txn.reject(letters).await?;
+            }
+            let committed = txn.commit(checkpoint).await?;
+            Ok(Pushed::Committed(applied, committed))
+        }
+    }
+
+    /// How many deliveries may be on their way at once. Those of one stream are
+    /// always given in order, each when the one before it is done.
+    fn lanes(&self) -> usize {
+        1
+    }
+
     /// Keeps the account of a finished run.
     ///
     /// # Errors
@@ -121,9 +186,12 @@ pub trait Sink: Send + Sync {
 /// One batch, all or nothing.
 pub trait SinkTxn: Send {
     /// Applies what needs no decision: keys that the sink does not have, and live
-    /// rows that are this stream's alone and have the change's own content or the
-    /// hash that it is based on. Returns the rest with the row in its way, which
+    /// rows that are this stream's alone and have the hash that the change is based
+    /// on, or its own content. Returns the rest with the row in its way, which
     /// stays locked: tombstones, and rows that other streams contribute to, too.
+    ///
+    /// A row with the change's own hash is left untouched, unless the change is based
+    /// on that very hash: so a writer says that the stored columns are damaged.
     ///
     /// # Errors
     /// When the sink fails; nothing of the transaction then remains.

@@ -309,7 +309,8 @@ impl Drop for EmbeddedTxn {
 
 fn states(connection: &Connection, environment: &Environment) -> rusqlite::Result<Vec<StreamState>> {
     let mut statement = connection.prepare(
-        "SELECT source, stream, sequence, run_id, complete, synced_at, table_name FROM sync_state WHERE source_env = ?1",
+        "SELECT source, stream, sequence, run_id, complete, synced_at, table_name, instance FROM sync_state \
+         WHERE source_env = ?1",
     )?;
     let rows = statement.query_map([environment.as_str()], |row| {
         let (source, stream, at): (String, String, String) = (row.get(0)?, row.get(1)?, row.get(5)?);
@@ -317,6 +318,7 @@ fn states(connection: &Connection, environment: &Environment) -> rusqlite::Resul
             run_id: row.get(3)?,
             at: Timestamp::parse(&at).unwrap_or_else(Timestamp::now),
             complete: row.get(4)?,
+            instance: row.get::<_, String>(7)?.as_str().into(),
         };
         let stream = StreamId {
             environment: environment.clone(),

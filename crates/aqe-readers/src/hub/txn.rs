@@ -103,7 +103,7 @@ impl Transaction {
         let on_base = change.base.map(ContentHash::to_i64) == Some(peek.hash);
         match &change.operation {
             Operation::Upsert(_) if peek.deleted => return Ok(true),
-            Operation::Upsert(row) if row.hash.to_i64() == peek.hash => {
+            Operation::Upsert(row) if row.hash.to_i64() == peek.hash && !on_base => {
                 if self.is_sound(connection, &change.key, row)? {
                     applied.unchanged += 1;
                 } else {
@@ -197,10 +197,10 @@ impl Transaction {
     pub(super) fn checkpoint(&self, connection: &Connection, checkpoint: &Checkpoint) -> Sql<u64> {
         self.settle_letters(connection, checkpoint)?;
         connection.query_row(
-            "INSERT INTO sync_state (source_env, source, stream, table_name, sequence, run_id, complete, synced_at) \
-             VALUES (?1, ?2, ?3, ?4, 1, ?5, ?6, ?7) ON CONFLICT (source_env, source, stream) DO UPDATE SET \
+            "INSERT INTO sync_state (source_env, source, stream, table_name, sequence, run_id, complete, synced_at, \
+             instance) VALUES (?1, ?2, ?3, ?4, 1, ?5, ?6, ?7, ?8) ON CONFLICT (source_env, source, stream) DO UPDATE SET \
              sequence = sequence + 1, table_name = excluded.table_name, run_id = excluded.run_id, \
-             complete = excluded.complete, synced_at = excluded.synced_at RETURNING sequence",
+             complete = excluded.complete, synced_at = excluded.synced_at, instance = excluded.instance RETURNING sequence",
             params![
                 self.stream.environment.as_str(),
                 self.stream.source.as_str(),
@@ -209,6 +209,7 @@ impl Transaction {
                 checkpoint.run_id,
                 checkpoint.complete,
                 checkpoint.at.to_string(),
+                checkpoint.instance.as_str(),
             ],
             |row| row.get(0),
         )

@@ -18,13 +18,15 @@ use crate::schema::Deletes;
 use crate::sink::{Sink, StreamState};
 use crate::source::{BatchLimits, DynSource};
 use crate::transform::Transform;
-use crate::{Contributor, Environment, Error, Result, SourceName, StreamId, TableSpec, Timestamp};
+use crate::{Contributor, Environment, Error, Instance, Result, SourceName, StreamId, TableSpec, Timestamp};
 
 /// What a run is to do.
 #[derive(Clone)]
 pub struct Options {
     /// Who writes.
     pub environment: Environment,
+    /// From which installation: two that use one environment name are told apart by it.
+    pub instance: Instance,
     /// Which records are looked at.
     pub mode: Mode,
     /// How large batches and transactions may get.
@@ -47,6 +49,7 @@ impl Options {
     pub fn new(environment: Environment) -> Self {
         Self {
             environment,
+            instance: "".into(),
             mode: Mode::Incremental,
             limits: BatchLimits::default(),
             allow_mass_delete: false,

@@ -75,7 +75,12 @@ impl<S: Sink> Run<'_, S> {
         if !settled.is_empty() {
             txn.resolve(settled).await?;
         }
-        let checkpoint = Checkpoint { run_id: self.id.clone(), at: Timestamp::now(), complete: false };
+        let checkpoint = Checkpoint {
+            run_id: self.id.clone(),
+            at: Timestamp::now(),
+            complete: false,
+            instance: self.options.instance.clone(),
+        };
         let committed = txn.commit(checkpoint.clone()).await?;
         let table = table.name().to_string();
         let state = StreamState { stream: id.clone(), sequence: committed.sequence, table, checkpoint };

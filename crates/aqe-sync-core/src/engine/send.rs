@@ -87,7 +87,12 @@ impl StreamRun {
         if !letters.is_empty() {
             txn.reject(letters).await?;
         }
-        let checkpoint = Checkpoint { run_id: run.id.clone(), at: Timestamp::now(), complete };
+        let checkpoint = Checkpoint {
+            run_id: run.id.clone(),
+            at: Timestamp::now(),
+            complete,
+            instance: run.options.instance.clone(),
+        };
         let committed = txn.commit(checkpoint.clone()).await?;
         self.report.counters = counters;
         for rule in rules {
