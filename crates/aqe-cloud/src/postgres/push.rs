@@ -1,0 +1,202 @@
+//! A whole transaction at once: everything is sent before anything is answered.
+//!
+//! The last statement before the checkpoint fails on purpose when a change found
+//! another row in its way; then all of it is undone, and the batch is sent again in a
+//! transaction that stays open until somebody has decided.
+
+use std::pin::pin;
+
+use aqe_sync_core::{Applied, Committed, Delivery, Operation, StreamId};
+use futures::poll;
+use postgres_types::Type;
+use tokio::sync::MutexGuard;
+use tokio_postgres::{Client, Error, Row, error::SqlState};
+
+use super::batch::{Common, SMALL, Staged, arrays, copy_new, copy_staged};
+use super::bookkeeping::{Param, close};
+use super::fault::Failure;
+use super::lane::{Lane, Session};
+use super::statements::Dialect;
+use super::table::{Parameters, Table};
+use super::wire::Array;
+
+/// How a delivery went.
+pub(super) enum Sent {
+    /// It is durable.
+    Committed(Applied, Committed),
+    /// Nothing of it remains: something is to be decided.
+    Undecided,
+    /// Nothing of it remains: some of its keys are there already.
+    NotNew,
+}
+
+/// One delivery with what it needs.
+pub(super) struct Push<'a> {
+    pub(super) dialect: &'a Dialect,
+    pub(super) stream: &'a StreamId,
+    pub(super) table: &'a Table,
+    pub(super) delivery: &'a Delivery,
+    /// Bytes of its rows.
+    pub(super) size: usize,
+    /// Whether none of its keys is expected to be there.
+    pub(super) new: bool,
+}
+
+impl Push<'_> {
+    /// Sends it; `session` is given back as soon as everything is on its way.
+    pub(super) async fn send(&self, lane: &Lane, client: &Client) -> Result<Sent, Failure> {
+        let session = lane.turn().await;
+        if self.delivery.changes.is_empty() {
+            let sending = async {
+                let (begun, closed) = futures::join!(client.batch_execute(BEGIN), self.close(client));
+                begun?;
+                Ok(Sent::Committed(Applied::default(), Committed { sequence: closed? }))
+            };
+            return whole(session, sending).await;
+        }
+        if self.size <= SMALL {
+            let arrays = arrays(&Staged::changes(&self.delivery.changes), &self.table.spec, &self.dialect.vectors)?;
+            return whole(session, self.merge(client, Some(&arrays))).await;
+        }
+        if self.new {
+            return self.copy_directly(client, session).await;
+        }
+        self.copy_and_merge(client, session).await
+    }
+
+    /// Through the staging table, filled here from arrays or before by `COPY`.
+    async fn merge(&self, client: &Client, arrays: Option<&[(Array, Type)]>) -> Result<Sent, Failure> {
+        let sql = &self.table.sql;
+        let has_base = self.delivery.changes.iter().any(|change| change.base.is_some());
+        let deletes = self.delivery.changes.iter().any(|change| change.operation == Operation::Delete);
+        let upserts = self.delivery.changes.iter().filter(|change| change.operation != Operation::Delete).count();
+        let parameters = Parameters::new(self.stream, self.table, self.delivery.checkpoint.at);
+        let parameters = parameters.list();
+        let run = |sql, wanted: bool| {
+            let parameters = parameters.as_slice();
+            async move { if wanted { client.execute_typed(sql, parameters).await } else { Ok(0) } }
+        };
+        let fill = async {
+            let Some(arrays) = arrays else { return Ok(()) };
+            let begun = client.batch_execute(self.table.begin.as_str());
+            let (begun, filled) = futures::join!(begun, fill(client, &sql.stage_arrays, arrays));
+            begun.and(filled.map(drop))
+        };
+        let (filled, bumped, updated, deleted, inserted, guarded, closed) = futures::join!(
+            fill,
+            run(&sql.bump, true),
+            run(&sql.update, has_base),
+            run(&sql.tombstone, deletes),
+            run(&sql.insert, upserts > 0),
+            client.query_typed(&sql.guard, &parameters[..3]),
+            self.close(client),
+        );
+        filled?;
+        bumped?;
+        let (updated, deleted, inserted) = (updated?, deleted?, inserted?);
+        if is_undecided(&guarded) {
+            return Ok(Sent::Undecided);
+        }
+        guarded?;
+        let sequence = closed?;
+        let unchanged = (upserts as u64).saturating_sub(inserted + updated);
+        let applied = Applied { inserted, updated, unchanged, deleted, ..Applied::default() };
+        Ok(Sent::Committed(applied, Committed { sequence }))
+    }
+
+    async fn copy_and_merge(&self, client: &Client, mut session: MutexGuard<'_, Session>) -> Result<Sent, Failure> {
+        let statement = session.copy(client, &self.table.sql.stage_copy).await?;
+        let (begun, copying) = futures::join!(client.batch_execute(&self.table.begin), client.copy_in(&statement));
+        let started = begun.and(copying);
+        let fed = match started {
+            Ok(copying) => {
+                let mut copying = Box::pin(copying);
+                let staged = Staged::changes(&self.delivery.changes);
+                let fed = copy_staged(&mut copying, &staged, &self.table.spec, &self.dialect.vectors).await;
+                fed.map(|()| copying)
+            }
+            Err(error) => Err(error.into()),
+        };
+        let mut copying = undone_if_failed(client, fed).await?;
+        let sending = async {
+            let (copied, merged) = futures::join!(copying.as_mut().finish(), self.merge(client, None));
+            copied?;
+            merged
+        };
+        whole(session, sending).await
+    }
+
+    async fn copy_directly(&self, client: &Client, mut session: MutexGuard<'_, Session>) -> Result<Sent, Failure> {
+        let statement = session.copy(client, &self.table.sql.direct_copy).await?;
+        let parameters = Parameters::new(self.stream, self.table, self.delivery.checkpoint.at);
+        let parameters = parameters.list();
+        let (begun, bumped, copying) = futures::join!(
+            client.batch_execute(BEGIN),
+            client.query_typed_one(&self.table.sql.bump, &parameters),
+            client.copy_in(&statement),
+        );
+        let started = begun.and(bumped).and_then(|row| row.try_get(0)).and_then(|version| Ok((version, copying?)));
+        let fed = match started {
+            Ok((version, copying)) => {
+                let mut copying = Box::pin(copying);
+                let common = Common { stream: self.stream, version, now: self.delivery.checkpoint.at };
+                let changes = &self.delivery.changes;
+                let fed = copy_new(&mut copying, changes, &self.table.spec, &self.dialect.vectors, &common).await;
+                fed.map(|()| copying)
+            }
+            Err(error) => Err(error.into()),
+        };
+        let mut copying = undone_if_failed(client, fed).await?;
+        let sending = async {
+            let (copied, closed) = futures::join!(copying.as_mut().finish(), self.close(client));
+            match copied {
+                Err(error) if error.code() == Some(&SqlState::UNIQUE_VIOLATION) => return Ok(Sent::NotNew),
+                copied => copied?,
+            };
+            let inserted = self.delivery.changes.len() as u64;
+            Ok(Sent::Committed(Applied { inserted, ..Applied::default() }, Committed { sequence: closed? }))
+        };
+        whole(session, sending).await
+    }
+
+    async fn close(&self, client: &Client) -> Result<u64, Error> {
+        let Delivery { letters, checkpoint, .. } = self.delivery;
+        close(client, self.dialect, self.stream, &self.table.spec, letters, checkpoint).await
+    }
+}
+
+/// Starts a transaction whatever the server's defaults are.
+pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
+
+/// Ends a transaction that broke off before its `COMMIT` was sent. A `COPY` that was
+/// dropped unfinished counts as failed.
+async fn undone_if_failed<T>(client: &Client, outcome: Result<T, Failure>) -> Result<T, Failure> {
+    if outcome.is_err() {
+        // Without a connection there is no transaction either.
+        let _ = client.batch_execute("ROLLBACK").await;
+    }
+    outcome
+}
+
+/// Everything is on its way after the first poll: then others may use the connection.
+async fn whole<T>(
+    session: MutexGuard<'_, Session>,
+    sending: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let mut sending = pin!(sending);
+    if let std::task::Poll::Ready(result) = poll!(sending.as_mut()) {
+        return result;
+    }
+    drop(session);
+    sending.await
+}
+
+/// Fills the staging table from arrays.
+pub(super) async fn fill(client: &Client, sql: &str, arrays: &[(Array, Type)]) -> Result<u64, Error> {
+    let parameters: Vec<Param<'_>> = arrays.iter().map(|(array, kind)| (array as _, kind.clone())).collect();
+    client.execute_typed(sql, &parameters).await
+}
+
+fn is_undecided(guarded: &Result<Vec<Row>, Error>) -> bool {
+    guarded.as_ref().is_err_and(|error| error.code() == Some(&SqlState::DIVISION_BY_ZERO))
+}

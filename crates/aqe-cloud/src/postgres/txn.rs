@@ -1,0 +1,266 @@
+//! A transaction that stays open: what needs decisions goes this way.
+
+use aqe_sync_core::meet::{Contested, Settled, Stored, contributions_from_json};
+use aqe_sync_core::{
+    Applied, Change, Checkpoint, Committed, ContentHash, Contributor, DeadLetter, Error, Json, Operation, Result, Row,
+    SinkTxn, StreamId, Timestamp,
+};
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use tokio::runtime::Handle;
+use tokio::sync::OwnedMutexGuard;
+use tokio_postgres::{Client, Row as SqlRow};
+
+use super::batch::{SMALL, Staged, arrays, copy_staged};
+use super::bookkeeping::{close, write_conflicts};
+use super::fault::{Failure, Place};
+use super::lane::Session;
+use super::push::fill;
+use super::statements::Dialect;
+use super::table::{Parameters, Table};
+use super::wire::{Raw, read};
+
+/// A transaction on a PostgreSQL hub.
+pub struct PostgresTxn {
+    pub(super) client: Arc<Client>,
+    pub(super) dialect: Arc<Dialect>,
+    pub(super) place: Arc<Place>,
+    pub(super) stream: StreamId,
+    pub(super) table: Arc<Table>,
+    pub(super) now: Timestamp,
+    letters: Vec<DeadLetter>,
+    applied: bool,
+    runtime: Handle,
+    /// `None` once the transaction is over.
+    session: Option<OwnedMutexGuard<Session>>,
+}
+
+/// What a transaction works on.
+pub(super) struct Opened {
+    pub(super) client: Arc<Client>,
+    pub(super) dialect: Arc<Dialect>,
+    pub(super) place: Arc<Place>,
+    pub(super) runtime: Handle,
+    pub(super) session: OwnedMutexGuard<Session>,
+}
+
+impl PostgresTxn {
+    /// Begins.
+    pub(super) async fn begin(opened: Opened, stream: StreamId, table: Arc<Table>) -> Result<Self> {
+        let Opened { client, dialect, place, runtime, session } = opened;
+        // Made before BEGIN has an answer: who stops waiting for it rolls back, too.
+        let txn = Self {
+            client,
+            dialect,
+            place,
+            stream,
+            table,
+            now: Timestamp::now(),
+            letters: Vec::new(),
+            applied: false,
+            runtime,
+            session: Some(session),
+        };
+        let begun = txn.client.batch_execute(&txn.table.begin).await;
+        begun.map_err(|error| txn.error(error.into()))?;
+        Ok(txn)
+    }
+
+    fn error(&self, failure: Failure) -> Error {
+        failure.into_error(&self.place, "writing to").context("table", self.table.spec.name())
+    }
+
+    /// Fills the staging table, which is empty before.
+    async fn stage(&self, rows: &[Staged<'_>], size: usize) -> Result<(), Failure> {
+        let (sql, spec, vectors) = (&self.table.sql, &self.table.spec, &self.dialect.vectors);
+        if self.applied {
+            self.client.batch_execute(&sql.clear).await?;
+        }
+        if size <= SMALL {
+            let arrays = arrays(rows, spec, vectors)?;
+            fill(&self.client, &sql.stage_arrays, &arrays).await?;
+            return Ok(());
+        }
+        let mut copying = Box::pin(self.client.copy_in(&sql.stage_copy).await?);
+        copy_staged(&mut copying, rows, spec, vectors).await?;
+        copying.as_mut().finish().await?;
+        Ok(())
+    }
+
+    async fn execute(&self, sql: &str, wanted: bool) -> Result<u64, tokio_postgres::Error> {
+        if !wanted {
+            return Ok(0);
+        }
+        let parameters = Parameters::new(&self.stream, &self.table, self.now);
+        self.client.execute_typed(sql, &parameters.list()).await
+    }
+
+    /// Merges changes; those that the server refuses as data are found one by one.
+    fn merge<'a>(&'a mut self, changes: Vec<Change>) -> BoxFuture<'a, Result<Applied, Failure>> {
+        Box::pin(async move {
+            self.client.batch_execute("SAVEPOINT batch").await?;
+            let failure = match self.try_merge(&changes).await {
+                Ok((mut applied, contested)) => {
+                    applied.contested = self.images(changes, contested)?;
+                    return Ok(applied);
+                }
+                Err(failure) if failure.is_of_data() => failure,
+                Err(failure) => return Err(failure),
+            };
+            self.client.batch_execute("ROLLBACK TO SAVEPOINT batch").await?;
+            let mut changes = changes;
+            if changes.len() == 1 {
+                let refused = changes.into_iter().map(|change| (change, failure.reason())).collect();
+                return Ok(Applied { refused, ..Applied::default() });
+            }
+            let second = changes.split_off(changes.len() / 2);
+            let mut applied = self.merge(changes).await?;
+            let rest = self.merge(second).await?;
+            applied.inserted += rest.inserted;
+            applied.updated += rest.updated;
+            applied.unchanged += rest.unchanged;
+            applied.deleted += rest.deleted;
+            applied.contested.extend(rest.contested);
+            applied.refused.extend(rest.refused);
+            Ok(applied)
+        })
+    }
+
+    async fn try_merge(&mut self, changes: &[Change]) -> Result<(Applied, Vec<SqlRow>), Failure> {
+        let size = changes.iter().map(Change::size).sum();
+        self.stage(&Staged::changes(changes), size).await?;
+        self.applied = true;
+        let sql = &self.table.sql;
+        let upserts = changes.iter().filter(|change| change.operation != Operation::Delete).count();
+        let parameters = Parameters::new(&self.stream, &self.table, self.now);
+        let parameters = parameters.list();
+        let (bumped, updated, deleted, inserted, contested) = futures::join!(
+            self.execute(&sql.bump, true),
+            self.execute(&sql.update, changes.iter().any(|change| change.base.is_some())),
+            self.execute(&sql.tombstone, upserts < changes.len()),
+            self.execute(&sql.insert, upserts > 0),
+            self.client.query_typed(&sql.contested, &parameters[..3]),
+        );
+        bumped?;
+        let (updated, deleted, inserted, contested) = (updated?, deleted?, inserted?, contested?);
+        let open = contested.iter().filter(|row| is_upsert(changes, row)).count();
+        let unchanged = (upserts as u64).saturating_sub(inserted + updated + open as u64);
+        Ok((Applied { inserted, updated, unchanged, deleted, ..Applied::default() }, contested))
+    }
+
+    fn images(&self, changes: Vec<Change>, rows: Vec<SqlRow>) -> Result<Vec<Contested>, Failure> {
+        let mut changes: Vec<Option<Change>> = changes.into_iter().map(Some).collect();
+        let mut contested = Vec::with_capacity(rows.len());
+        for row in rows {
+            let Some(change) = position(&row).and_then(|position| changes.get_mut(position)?.take()) else {
+                return Err(Error::internal("the hub contested a change that was not sent").into());
+            };
+            contested.push(self.image(change, &row)?);
+        }
+        Ok(contested)
+    }
+
+    /// A row in the way of a change. What cannot be read, since somebody else wrote
+    /// it, counts as absent: the row is about to be decided on and written anew.
+    fn image(&self, change: Change, row: &SqlRow) -> Result<Contested, Failure> {
+        let table = &self.table.spec;
+        let (source, stream): (&str, &str) = (row.try_get(1)?, row.try_get(2)?);
+        let deleted = row.try_get(3)?;
+        let hash = ContentHash::from_i64(row.try_get(4)?);
+        let json = |index| -> Result<Option<Json>, Failure> {
+            let raw: Raw<'_> = row.try_get(index)?;
+            let value = read(raw, aqe_sync_core::ColumnType::Json, self.dialect.vectors.kind());
+            Ok(match value {
+                Some(aqe_sync_core::Value::Json(json)) => Some(json),
+                _ => None,
+            })
+        };
+        let merged_from = json(5)?.and_then(|json| contributions_from_json(table, json.as_str()).ok());
+        let values = table.columns().iter().enumerate().map(|(position, column)| {
+            let raw = row.try_get(7 + position)?;
+            Ok(read(raw, column.kind, self.dialect.vectors.kind()).unwrap_or(aqe_sync_core::Value::Null))
+        });
+        let values = values.collect::<Result<Vec<_>, tokio_postgres::Error>>()?;
+        let mut content = Row::new(table, values, json(6)?);
+        // What was stored counts, not what this version would make of it.
+        content.hash = hash.unwrap_or(content.hash);
+        let existing = Stored {
+            row: content,
+            contributor: Contributor { source: source.into(), stream: stream.into() },
+            merged_from: merged_from.unwrap_or_default(),
+            deleted,
+        };
+        Ok(Contested { change, existing })
+    }
+
+    async fn settle(&self, settled: &[Settled]) -> Result<(), Failure> {
+        let conflicts: Vec<_> = settled.iter().filter_map(|settled| settled.conflict.as_ref()).collect();
+        let (spec, sql) = (&self.table.spec, &self.table.sql);
+        write_conflicts(&self.client, &self.dialect, &self.stream, spec, &conflicts, self.now).await?;
+        let decisions = Staged::decisions(settled, spec)?;
+        if decisions.is_empty() {
+            return Ok(());
+        }
+        let size = settled.iter().filter_map(|settled| settled.write.as_ref()).map(|stored| stored.row.size()).sum();
+        self.stage(&decisions, size).await?;
+        // Settled without having applied anything: the version is still to be drawn.
+        let (written, tombstones) =
+            futures::join!(self.execute(&sql.settle, true), self.execute(&sql.settle_tombstones, true));
+        written?;
+        tombstones?;
+        Ok(())
+    }
+}
+
+fn position(row: &SqlRow) -> Option<usize> {
+    usize::try_from(row.try_get::<_, i64>(0).ok()?).ok()
+}
+
+fn is_upsert(changes: &[Change], row: &SqlRow) -> bool {
+    position(row)
+        .and_then(|position| changes.get(position))
+        .is_some_and(|change| change.operation != Operation::Delete)
+}
+
+impl SinkTxn for PostgresTxn {
+    async fn apply(&mut self, changes: Vec<Change>) -> Result<Applied> {
+        match self.merge(changes).await {
+            Ok(applied) => Ok(applied),
+            Err(failure) => Err(self.error(failure)),
+        }
+    }
+
+    async fn resolve(&mut self, settled: Vec<Settled>) -> Result<()> {
+        self.settle(&settled).await.map_err(|failure| self.error(failure))
+    }
+
+    async fn reject(&mut self, letters: Vec<DeadLetter>) -> Result<()> {
+        self.letters.extend(letters);
+        Ok(())
+    }
+
+    async fn commit(mut self, checkpoint: Checkpoint) -> Result<Committed> {
+        let closed =
+            close(&self.client, &self.dialect, &self.stream, &self.table.spec, &self.letters, &checkpoint).await;
+        match closed {
+            Ok(sequence) => {
+                self.session = None;
+                Ok(Committed { sequence })
+            }
+            Err(error) => Err(self.error(error.into())),
+        }
+    }
+}
+
+impl Drop for PostgresTxn {
+    fn drop(&mut self) {
+        let Some(session) = self.session.take() else { return };
+        let client = Arc::clone(&self.client);
+        self.runtime.spawn(async move {
+            // Without a connection there is no transaction either.
+            let _ = client.batch_execute("ROLLBACK").await;
+            drop(session);
+        });
+    }
+}

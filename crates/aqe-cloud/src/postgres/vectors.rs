@@ -1,0 +1,46 @@
+//! How vectors travel to one hub.
+
+use aqe_sync_core::ColumnType;
+use postgres_types::{Kind, Type};
+
+use super::schema::{Flavour, VectorKind, sql_type};
+
+/// The vector type of a hub, and how it is sent.
+#[derive(Clone, Debug)]
+pub(crate) struct Vectors {
+    flavour: Flavour,
+    types: Option<(Type, Type)>,
+}
+
+impl Vectors {
+    /// `types` are the identifiers of the extension's type and of its arrays, where
+    /// the server told them.
+    pub(crate) fn new(flavour: Flavour, types: Option<(u32, u32)>) -> Self {
+        let named = |name: &str, oid, kind| Type::new(name.to_owned(), oid, kind, String::new());
+        let types = types.map(|(element, array)| {
+            let element = named("vector", element, Kind::Simple);
+            let array = named("vectors", array, Kind::Array(element.clone()));
+            (element, array)
+        });
+        Self { flavour, types }
+    }
+
+    pub(crate) fn kind(&self) -> VectorKind {
+        self.flavour.kind()
+    }
+
+    /// The SQL type of a column.
+    pub(crate) fn column_type(&self, column: ColumnType) -> String {
+        sql_type(column, &self.flavour)
+    }
+
+    /// The type of one vector as an array's element; plain arrays cannot be one.
+    pub(crate) fn element_type(&self) -> Option<Type> {
+        self.types.as_ref().map(|(element, _)| element.clone())
+    }
+
+    /// The type of such arrays.
+    pub(crate) fn array_type(&self) -> Option<Type> {
+        self.types.as_ref().map(|(_, array)| array.clone())
+    }
+}
