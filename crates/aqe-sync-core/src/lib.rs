@@ -24,6 +24,7 @@
 pub mod aside;
 pub mod coerce;
 pub mod conflict;
+pub mod digest;
 mod embed;
 pub mod engine;
 mod error;
