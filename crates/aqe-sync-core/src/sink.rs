@@ -94,6 +94,9 @@ pub struct Applied {
     pub deleted: u64,
     /// Changes that need a decision.
     pub contested: Vec<Contested>,
+    /// Changes that the sink cannot store, each with the reason: to be kept as dead
+    /// letters.
+    pub refused: Vec<(Change, String)>,
 }
 
 /// What a commit made durable.

@@ -26,6 +26,12 @@ pub(super) struct Session {
 }
 
 impl Lane {
+    /// Over a connection that is there already.
+    pub(super) fn of(client: Client) -> Self {
+        let session = Session { client: Some(Arc::new(client)), copies: HashMap::new() };
+        Self { turn: Arc::new(Mutex::new(session)), ..Self::default() }
+    }
+
     /// Waits for the turn.
     pub(super) async fn turn(&self) -> MutexGuard<'_, Session> {
         self.turn.lock().await
@@ -51,11 +57,6 @@ impl Lane {
 }
 
 impl Session {
-    /// Of a connection that is there already.
-    pub(super) fn of(client: Client) -> Self {
-        Self { client: Some(Arc::new(client)), copies: HashMap::new() }
-    }
-
     /// The connection, if it is alive.
     pub(super) fn client(&self) -> Option<Arc<Client>> {
         self.client.clone().filter(|client| !client.is_closed())

@@ -62,7 +62,7 @@ pub(super) fn literal(text: &str) -> String {
 }
 
 /// A type's name in SQL.
-pub(super) fn sql_type(kind: ColumnType, flavour: &Flavour) -> String {
+pub(in crate::postgres) fn sql_type(kind: ColumnType, flavour: &Flavour) -> String {
     match kind {
         ColumnType::Bool => "boolean".to_owned(),
         ColumnType::Int => "bigint".to_owned(),

@@ -38,6 +38,7 @@ use std::sync::Arc;
 use aqe_sync_core::{Error, ErrorKind, Identifier, Quoted, Result, TableSpec};
 use tokio_postgres::Client;
 
+pub(super) use ddl::sql_type;
 pub use ddl::{MAX_KEY_BYTES, create_table, key_fits};
 pub use flavour::{Extension, Flavour, VectorKind};
 pub use present::{Columns, Present, PresentColumn};
