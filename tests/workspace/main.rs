@@ -1,0 +1,4 @@
+//! The tests' own support, tested.
+
+mod clusters;
+mod links;
