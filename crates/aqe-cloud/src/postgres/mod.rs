@@ -1,1 +1,3 @@
 //! A hub in PostgreSQL.
+
+pub mod schema;

@@ -1,0 +1,312 @@
+//! The hub's schema: made from the catalogue, upgraded by number, opened in one round trip.
+//!
+//! ```no_run
+//! use aqe_cloud::postgres::schema::{self, Mode, Setup};
+//! use aqe_sync_core::{Identifier, tables};
+//!
+//! # async fn example(client: &tokio_postgres::Client) -> aqe_sync_core::Result<()> {
+//! let name = Identifier::new("aqe")?;
+//! let mut hub = schema::open(client, &name, Mode::Create(&Setup::default())).await?;
+//! hub.prepare(client, tables::all()).await?;
+//! println!("{} keeps vectors in {}", hub.id(), hub.flavour().kind().as_str());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! | catalogue | PostgreSQL |
+//! |---|---|
+//! | `Bool` | `boolean` |
+//! | `Int` | `bigint` |
+//! | `Float` | `double precision` |
+//! | `Text` | `text` |
+//! | `Bytes` | `bytea` |
+//! | `Json` | `jsonb` |
+//! | `Timestamp` | `timestamp with time zone` |
+//! | `Vector(n)` | `ruvector(n)` with a CHECK, `vector(n)`, or `real[]` with a CHECK |
+
+mod ddl;
+mod detect;
+mod flavour;
+mod migrate;
+mod prepare;
+mod present;
+mod refusal;
+mod script;
+
+use std::sync::Arc;
+
+use aqe_sync_core::{Error, ErrorKind, Identifier, Quoted, Result, TableSpec};
+use tokio_postgres::Client;
+
+pub use ddl::{MAX_KEY_BYTES, create_table, key_fits};
+pub use flavour::{Extension, Flavour, VectorKind};
+pub use present::{Columns, Present, PresentColumn};
+pub use script::script;
+
+use present::{Server, Survey};
+
+/// What a new hub is like.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Setup {
+    /// How to keep vectors; nothing takes the best that the server has.
+    pub vectors: Option<VectorKind>,
+    /// Whether embeddings get an approximate index (HNSW, cosine).
+    ///
+    /// Off unless asked for: it slows the first load many times over, exact search
+    /// over some ten thousand rows takes milliseconds, and ruvector's index loses rows.
+    pub vector_index: bool,
+    /// The model that embeddings are made with, if it is known.
+    pub embedding_model: Option<String>,
+}
+
+/// What opening may do.
+#[derive(Clone, Copy, Debug)]
+pub enum Mode<'a> {
+    /// Only reads: for a status, or on a standby.
+    Inspect,
+    /// Upgrades a hub that is older than this program.
+    Existing,
+    /// Also makes one where there is none.
+    Create(&'a Setup),
+}
+
+/// An open hub: what it is, and which tables and columns it has.
+#[derive(Clone, Debug)]
+pub struct Hub {
+    schema: Identifier,
+    id: String,
+    flavour: Flavour,
+    vector_index: bool,
+    embedding_model: Option<String>,
+    present: Present,
+    server: Server,
+    created: bool,
+    warnings: Vec<String>,
+}
+
+/// Opens a hub. One that is up to date costs a single round trip and writes nothing.
+///
+/// # Errors
+/// When there is no hub and none is to be made; when it is newer than this program or
+/// was changed by something else; when the server is older than PostgreSQL 14 or
+/// read-only while something is to be written, or the user lacks a privilege.
+pub async fn open(client: &Client, schema: &Identifier, mode: Mode<'_>) -> Result<Hub> {
+    let survey = read(client, schema).await?;
+    let exists = !survey.info.is_empty();
+    let due = migrate::is_due(&survey.applied, schema)?;
+    let mut hub = match mode {
+        Mode::Inspect | Mode::Existing if !exists => return Err(refusal::no_hub(&survey.server, schema)),
+        Mode::Existing | Mode::Create(_) if exists && due => {
+            refusal::check_writable(&survey, schema)?;
+            let flavour = recorded_flavour(&survey, schema)?;
+            migrate(client, schema, &flavour, &Setup::default()).await?;
+            described(read(client, schema).await?, schema)?
+        }
+        Mode::Create(setup) if !exists => create(client, schema, setup, survey).await?,
+        _ => {
+            let mut hub = described(survey, schema)?;
+            if due {
+                hub.warnings.push("the hub is older than this program: the next sync upgrades it".to_owned());
+            }
+            hub
+        }
+    };
+    if let Mode::Create(Setup { vectors: Some(asked), .. }) = mode
+        && *asked != hub.flavour.kind()
+    {
+        let (asked, kept) = (asked.as_str(), hub.flavour.kind().as_str());
+        hub.warnings.push(format!("the hub was made with vector flavour {kept} and keeps it; {asked} was asked for"));
+    }
+    Ok(hub)
+}
+
+/// Makes a hub with these tables, or upgrades and completes the one that is there.
+///
+/// # Errors
+/// As [`open`] and [`Hub::prepare`].
+pub async fn init(client: &Client, schema: &Identifier, setup: &Setup, tables: &[Arc<TableSpec>]) -> Result<Hub> {
+    let mut hub = open(client, schema, Mode::Create(setup)).await?;
+    hub.prepare(client, tables).await?;
+    Ok(hub)
+}
+
+/// The flavour that a new hub here would get, without changing anything: for
+/// [`script`]. A hub that is there keeps its own.
+///
+/// # Errors
+/// As [`open`] with [`Mode::Inspect`], except that there need not be a hub; when what
+/// `setup` asks for cannot be had.
+pub async fn planned_flavour(client: &Client, schema: &Identifier, setup: &Setup) -> Result<Flavour> {
+    let survey = read(client, schema).await?;
+    if survey.info.is_empty() {
+        detect::plan(client, schema, setup, &survey).await
+    } else {
+        recorded_flavour(&survey, schema)
+    }
+}
+
+async fn read(client: &Client, schema: &Identifier) -> Result<Survey> {
+    let survey =
+        present::survey(client, schema).await.map_err(|cause| refusal::failed("opening the hub", schema, cause))?;
+    refusal::check_readable(&survey, schema)?;
+    Ok(survey)
+}
+
+async fn create(client: &Client, schema: &Identifier, setup: &Setup, survey: Survey) -> Result<Hub> {
+    refusal::check_writable(&survey, schema)?;
+    let (flavour, notes) = detect::choose(client, schema, setup, &survey).await?;
+    migrate(client, schema, &flavour, setup).await?;
+    let mut hub = described(read(client, schema).await?, schema)?;
+    hub.created = true;
+    hub.warnings.extend(notes);
+    if hub.vector_index && hub.flavour.kind() == VectorKind::Ruvector {
+        hub.warnings.push(format!("an index was asked for on ruvector's embeddings: {}", flavour::RUVECTOR_INDEX));
+    }
+    Ok(hub)
+}
+
+/// One batch is one transaction and one round trip: it happens whole or not at all,
+/// also when nobody waits for the answer any more.
+async fn migrate(client: &Client, schema: &Identifier, flavour: &Flavour, setup: &Setup) -> Result<()> {
+    let model = setup.embedding_model.as_deref();
+    let sql = migrate::lock(schema) + &migrate::statements(schema, flavour, setup.vector_index, model);
+    client.batch_execute(&sql).await.map_err(|cause| refusal::failed("making or upgrading the hub", schema, cause))
+}
+
+fn recorded_flavour(survey: &Survey, schema: &Identifier) -> Result<Flavour> {
+    let recorded = survey.info.get("vector_flavour").map_or("", String::as_str);
+    let kind = VectorKind::parse(recorded).ok_or_else(|| {
+        Error::new(ErrorKind::Incompatible, format!("the hub keeps vectors in an unknown way ({recorded:?})"))
+            .during("opening the hub")
+            .context("schema", schema)
+            .advice("install the version of aqe-sync that wrote it, or a newer one")
+    })?;
+    Ok(Flavour::of(kind, &survey.extensions))
+}
+
+fn described(survey: Survey, schema: &Identifier) -> Result<Hub> {
+    // Another program may have upgraded it since the first look.
+    migrate::is_due(&survey.applied, schema)?;
+    let flavour = recorded_flavour(&survey, schema)?;
+    let info = |key: &str| survey.info.get(key);
+    let id = info("hub_id").cloned().ok_or_else(|| {
+        Error::new(ErrorKind::Malformed, "the hub has lost its id")
+            .during("opening the hub")
+            .context("table", format!("{}.hub_info", schema.quoted()))
+            .advice("restore the row with key hub_id from a backup")
+    })?;
+    let vector_index = info("vector_index").is_some_and(|index| index == "hnsw");
+    let recorded = info("vector_extension_version").map(String::as_str);
+    let mut warnings = flavour.warnings(recorded, &survey.extensions);
+    if vector_index && !flavour.has_hnsw() {
+        warnings.push("an index on embeddings was asked for, and there is none: searches are exact".to_owned());
+    }
+    warnings.extend(survey.vector_indexes.iter().map(|index| {
+        format!(
+            "index {} on table {} is an {} index of ruvector: {}; DROP INDEX {}.{}",
+            index.name,
+            index.table,
+            index.method,
+            flavour::RUVECTOR_INDEX,
+            schema.quoted(),
+            Quoted(&index.name)
+        )
+    }));
+    Ok(Hub {
+        id,
+        flavour,
+        vector_index,
+        embedding_model: info("embedding_model").cloned(),
+        schema: schema.clone(),
+        present: survey.present,
+        server: survey.server,
+        created: false,
+        warnings,
+    })
+}
+
+impl Hub {
+    /// Makes tables, or adds the columns that they lack, all or none; nothing else.
+    /// Costs nothing where they are as specified.
+    ///
+    /// # Errors
+    /// When a table or column is there, but is something else; when the user may not.
+    pub async fn prepare(&mut self, client: &Client, tables: &[Arc<TableSpec>]) -> Result<()> {
+        let sql = self.missing(tables)?;
+        if sql.is_empty() {
+            return Ok(());
+        }
+        if self.server.read_only {
+            return Err(refusal::read_only(&self.server));
+        }
+        let failed = |cause| refusal::failed("preparing tables of the hub", &self.schema, cause);
+        let batch = migrate::lock(&self.schema) + &sql;
+        // Sent together; what somebody else did meanwhile shows in the second answer.
+        let (done, present) =
+            futures::future::join(client.batch_execute(&batch), present::present(client, &self.schema)).await;
+        done.map_err(failed)?;
+        self.present = present.map_err(failed)?;
+        if self.missing(tables)?.is_empty() {
+            Ok(())
+        } else {
+            Err(Error::internal("a table was made, and is still not as specified").context("schema", &self.schema))
+        }
+    }
+
+    fn missing(&self, tables: &[Arc<TableSpec>]) -> Result<String> {
+        tables
+            .iter()
+            .map(|table| prepare::missing(&self.schema, table, &self.flavour, self.vector_index, &self.present))
+            .collect()
+    }
+
+    /// The schema that it lives in.
+    pub fn schema(&self) -> &Identifier {
+        &self.schema
+    }
+
+    /// Tells it from every other hub.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// How it keeps vectors.
+    pub fn flavour(&self) -> &Flavour {
+        &self.flavour
+    }
+
+    /// Whether embeddings of new tables get an approximate index.
+    pub fn vector_index(&self) -> bool {
+        self.vector_index
+    }
+
+    /// The model that its embeddings are made with, if it is recorded.
+    pub fn embedding_model(&self) -> Option<&str> {
+        self.embedding_model.as_deref()
+    }
+
+    /// Its tables and columns, as of the last look.
+    pub fn present(&self) -> &Present {
+        &self.present
+    }
+
+    /// Whether the server takes no writes: a standby, or a read-only session.
+    pub fn is_read_only(&self) -> bool {
+        self.server.read_only
+    }
+
+    /// The server's version as PostgreSQL numbers it: 150018 is 15.18.
+    pub fn server_version(&self) -> i32 {
+        self.server.version
+    }
+
+    /// Whether opening it made it.
+    pub fn was_created(&self) -> bool {
+        self.created
+    }
+
+    /// What a person should know.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+}

@@ -1,0 +1,141 @@
+//! Why a hub cannot be opened or made, in plain words.
+
+use aqe_sync_core::{Error, ErrorKind, Identifier, Quoted, Result, Retry};
+use tokio_postgres::error::SqlState;
+
+use super::migrate;
+use super::present::{Access, Server, Survey};
+
+/// The oldest server, as `server_version_num`.
+const OLDEST: i32 = 140_000;
+
+/// Whether there is a hub that this program can read.
+pub(super) fn check_readable(survey: &Survey, schema: &Identifier) -> Result<()> {
+    let server = &survey.server;
+    if server.version < OLDEST {
+        return Err(Error::new(
+            ErrorKind::Incompatible,
+            format!("the server is PostgreSQL {}, too old for a hub", server.version_text),
+        )
+        .during("opening the hub")
+        .context("database", &server.database)
+        .advice("use PostgreSQL 14 or newer"));
+    }
+    if server.access == Access::Nothing {
+        return Err(denied(server, "may not use the schema", schema, &format!("USAGE ON SCHEMA {}", schema.quoted())));
+    }
+    Ok(())
+}
+
+/// There is none.
+pub(super) fn no_hub(server: &Server, schema: &Identifier) -> Error {
+    Error::new(ErrorKind::NotFound, "there is no hub")
+        .during("opening the hub")
+        .context("database", &server.database)
+        .context("schema", schema)
+        .advice("run aqe-sync init to make one")
+}
+
+/// Whether this user may make or upgrade a hub here.
+pub(super) fn check_writable(survey: &Survey, schema: &Identifier) -> Result<()> {
+    let server = &survey.server;
+    if server.read_only {
+        return Err(read_only(server));
+    }
+    if server.access == Access::Absent && !server.may_create_schema {
+        let grant = format!("CREATE ON DATABASE {}", Quoted(&server.database));
+        return Err(denied(server, "may not create the schema", schema, &grant));
+    }
+    if server.access == Access::Use {
+        let grant = format!("CREATE ON SCHEMA {}", schema.quoted());
+        return Err(denied(server, "may not create tables in the schema", schema, &grant));
+    }
+    if survey.info.is_empty()
+        && let Some(table) = migrate::OWN_TABLES.iter().find(|table| survey.present.table(table).is_some())
+    {
+        return Err(Error::new(
+            ErrorKind::Incompatible,
+            format!("there is a table {table} already, and aqe-sync did not make it"),
+        )
+        .during("making the hub")
+        .context("database", &server.database)
+        .context("schema", schema)
+        .advice("nothing was changed; choose another schema for the hub"));
+    }
+    Ok(())
+}
+
+/// The server does not take writes.
+pub(super) fn read_only(server: &Server) -> Error {
+    Error::new(ErrorKind::PermissionDenied, "the server is read-only")
+        .during("preparing the hub")
+        .context("database", &server.database)
+        .advice("connect to the primary server: this one is a standby, or default_transaction_read_only is on")
+}
+
+fn denied(server: &Server, what: &str, schema: &Identifier, grant: &str) -> Error {
+    Error::new(ErrorKind::PermissionDenied, format!("user {} {what}", server.user))
+        .during("opening the hub")
+        .context("database", &server.database)
+        .context("schema", schema)
+        .advice(format!("have the owner run: GRANT {grant} TO {}", Quoted(&server.user)))
+}
+
+/// What the server said to a statement about the schema.
+pub(super) fn failed(doing: &str, schema: &Identifier, cause: tokio_postgres::Error) -> Error {
+    let said = cause.as_db_error().map_or_else(|| cause.to_string(), |error| error.message().to_owned());
+    let code = cause.code();
+    let is = |state: SqlState| code == Some(&state);
+    let (kind, advice, retry) = if is(SqlState::INSUFFICIENT_PRIVILEGE) {
+        let advice = "run aqe-sync init as the owner of the schema, who then grants SELECT, INSERT, UPDATE and DELETE \
+                      on its tables to those who sync";
+        (ErrorKind::PermissionDenied, advice, Retry::Never)
+    } else if is(SqlState::READ_ONLY_SQL_TRANSACTION) {
+        (ErrorKind::PermissionDenied, "connect to the primary server", Retry::Never)
+    } else if is(SqlState::LOCK_NOT_AVAILABLE) || is(SqlState::T_R_DEADLOCK_DETECTED) {
+        (ErrorKind::Locked, "somebody else is changing the schema: try again", Retry::Later)
+    } else if cause.is_closed() || code.is_none() {
+        (ErrorKind::Io, "the connection was lost; nothing is half done: try again", Retry::Later)
+    } else {
+        (ErrorKind::Io, "nothing was changed; see what the server said", Retry::Never)
+    };
+    let state = code.map(|code| format!(" (SQLSTATE {})", code.code())).unwrap_or_default();
+    Error::new(kind, format!("{said}{state}"))
+        .during(doing)
+        .context("schema", schema)
+        .advice(advice)
+        .retry(retry)
+        .caused_by(cause)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::postgres::schema::present::Present;
+
+    #[test]
+    fn a_server_that_is_too_old_is_refused_with_the_version_to_use() {
+        let survey = |version: i32, text: &str| Survey {
+            server: Server {
+                version,
+                version_text: text.to_owned(),
+                read_only: false,
+                database: "agents".to_owned(),
+                user: "me".to_owned(),
+                may_create_schema: true,
+                access: Access::Create,
+            },
+            present: Present::default(),
+            extensions: Vec::new(),
+            vector_indexes: Vec::new(),
+            info: BTreeMap::new(),
+            applied: Vec::new(),
+        };
+        let schema = Identifier::new("aqe").unwrap();
+        let said = check_readable(&survey(130_014, "13.14"), &schema).unwrap_err().to_string();
+        assert!(said.contains("13.14") && said.contains("14 or newer"), "{said}");
+        check_readable(&survey(140_000, "14.0"), &schema).unwrap();
+    }
+}
