@@ -124,7 +124,7 @@ pub(super) fn arrays(rows: &[Staged<'_>], table: &TableSpec, vectors: &Vectors) 
     for row in rows {
         row.values(table, vectors, |position, value| {
             let value = match value {
-                Wire::Vector(numbers, _) if vectors.array_type().is_none() => Wire::VectorText(numbers),
+                Wire::Vector(numbers, kind) if vectors.array_type().is_none() => Wire::VectorText(numbers, kind),
                 other => other,
             };
             arrays[position].push(value);

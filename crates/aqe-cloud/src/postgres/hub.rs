@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use aqe_sync_core::digest::{Bucket, DigestRequest, HashRange};
 use aqe_sync_core::{
-    Applied, Change, Checkpoint, Delivery, Environment, Error, ErrorKind, Identifier, KnownRow, Pushed, Report, Result,
+    Change, Checkpoint, Delivery, Environment, Error, ErrorKind, Identifier, KnownRow, Pushed, Report, Result,
     Sink, SinkTxn as _, StreamId, StreamState, TableSpec,
 };
 use futures::channel::mpsc;
@@ -97,7 +97,7 @@ async fn connect(url: &str) -> Result<Client> {
     Ok(client)
 }
 
-const SETUP: &str = "SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off; SET temp_buffers = '32MB'; SET client_min_messages = warning; SET default_toast_compression = lz4";
+const SETUP: &str = "SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off; SET temp_buffers = '32MB'; SET client_min_messages = warning; SELECT set_config('default_toast_compression', 'lz4', false) FROM pg_settings WHERE name = 'default_toast_compression' AND 'lz4' = ANY(enumvals)";
 
 impl Inner {
     async fn open(url: String, name: Identifier, runtime: Handle) -> Result<Self> {
@@ -113,7 +113,7 @@ impl Inner {
             place,
             identity: opened.id().to_owned(),
             runtime,
-            dialect: Arc::new(Dialect { schema: name, vectors: Vectors::new(opened.flavour().clone(), None) }),
+            dialect: Arc::new(Dialect { schema: name, vectors: Vectors::new(opened.flavour().clone()) }),
             schema: tokio::sync::Mutex::new(opened),
             tables: Mutex::default(),
             lanes,

@@ -13,11 +13,9 @@ pub(crate) struct Vectors {
 }
 
 impl Vectors {
-    /// `types` are the identifiers of the extension's type and of its arrays, where
-    /// the server told them.
-    pub(crate) fn new(flavour: Flavour, types: Option<(u32, u32)>) -> Self {
+    pub(crate) fn new(flavour: Flavour) -> Self {
         let named = |name: &str, oid, kind| Type::new(name.to_owned(), oid, kind, String::new());
-        let types = types.map(|(element, array)| {
+        let types = flavour.extension().and_then(|extension| extension.types).map(|(element, array)| {
             let element = named("vector", element, Kind::Simple);
             let array = named("vectors", array, Kind::Array(element.clone()));
             (element, array)

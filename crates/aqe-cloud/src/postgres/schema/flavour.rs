@@ -65,6 +65,8 @@ pub struct Extension {
     pub version: String,
     /// Whether it has an HNSW index for cosine distance.
     pub has_hnsw: bool,
+    /// The server's identifiers of its type and of arrays of it, as far as they are known.
+    pub types: Option<(u32, u32)>,
 }
 
 /// How one hub keeps vectors.
@@ -81,7 +83,7 @@ impl Flavour {
     /// The flavour of this kind as it is once its extension is installed where
     /// extensions usually are, in schema `public`.
     pub fn expected(kind: VectorKind) -> Self {
-        let extension = Extension { kind, schema: "public".to_owned(), version: String::new(), has_hnsw: true };
+        let extension = Extension { kind, schema: "public".to_owned(), version: String::new(), has_hnsw: true, types: None };
         Self { kind, extension: (kind != VectorKind::None).then_some(extension) }
     }
 
@@ -112,6 +114,11 @@ impl Flavour {
     /// Whether a vector can be stored and read.
     pub fn is_usable(&self) -> bool {
         self.kind == VectorKind::None || self.extension.is_some()
+    }
+
+    /// Whether it can index embeddings: pgvector learned that with 0.5.
+    pub(super) fn has_hnsw(&self) -> bool {
+        self.extension.as_ref().is_some_and(|extension| extension.has_hnsw)
     }
 
     /// A type, function or operator class of the extension, with its schema.

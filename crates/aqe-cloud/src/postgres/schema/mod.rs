@@ -95,23 +95,30 @@ pub async fn open(client: &Client, schema: &Identifier, mode: Mode<'_>) -> Resul
     let survey = read(client, schema).await?;
     let exists = !survey.info.is_empty();
     let due = migrate::is_due(&survey.applied, schema)?;
-    match mode {
-        Mode::Inspect | Mode::Existing if !exists => Err(refusal::no_hub(&survey.server, schema)),
+    let mut hub = match mode {
+        Mode::Inspect | Mode::Existing if !exists => return Err(refusal::no_hub(&survey.server, schema)),
         Mode::Existing | Mode::Create(_) if exists && due => {
             refusal::check_writable(&survey, schema)?;
             let flavour = recorded_flavour(&survey, schema)?;
             migrate(client, schema, &flavour, &Setup::default()).await?;
-            described(read(client, schema).await?, schema)
+            described(read(client, schema).await?, schema)?
         }
-        Mode::Create(setup) if !exists => create(client, schema, setup, survey).await,
+        Mode::Create(setup) if !exists => create(client, schema, setup, survey).await?,
         _ => {
             let mut hub = described(survey, schema)?;
             if due {
                 hub.warnings.push("the hub is older than this program: the next sync upgrades it".to_owned());
             }
-            Ok(hub)
+            hub
         }
+    };
+    if let Mode::Create(Setup { vectors: Some(asked), .. }) = mode
+        && *asked != hub.flavour.kind()
+    {
+        let (asked, kept) = (asked.as_str(), hub.flavour.kind().as_str());
+        hub.warnings.push(format!("the hub was made with vector flavour {kept} and keeps it; {asked} was asked for"));
     }
+    Ok(hub)
 }
 
 /// Makes a hub with these tables, or upgrades and completes the one that is there.
@@ -189,8 +196,12 @@ fn described(survey: Survey, schema: &Identifier) -> Result<Hub> {
             .context("table", format!("{}.hub_info", schema.quoted()))
             .advice("restore the row with key hub_id from a backup")
     })?;
+    let vector_index = info("vector_index").is_some_and(|index| index == "hnsw");
     let recorded = info("vector_extension_version").map(String::as_str);
     let mut warnings = flavour.warnings(recorded, &survey.extensions);
+    if vector_index && !flavour.has_hnsw() {
+        warnings.push("an index on embeddings was asked for, and there is none: searches are exact".to_owned());
+    }
     warnings.extend(survey.vector_indexes.iter().map(|index| {
         format!(
             "index {} on table {} is an {} index of ruvector: {}; DROP INDEX {}.{}",
@@ -205,7 +216,7 @@ fn described(survey: Survey, schema: &Identifier) -> Result<Hub> {
     Ok(Hub {
         id,
         flavour,
-        vector_index: info("vector_index").is_some_and(|index| index == "hnsw"),
+        vector_index,
         embedding_model: info("embedding_model").cloned(),
         schema: schema.clone(),
         present: survey.present,

@@ -110,9 +110,11 @@ fn fits(kind: ColumnType, flavour: &Flavour, there: &PresentColumn) -> bool {
         ColumnType::Timestamp => "timestamptz",
         ColumnType::Vector(_) => flavour.kind().type_name(),
     };
-    // Elsewhere a CHECK says how many dimensions, and the server refuses rows.
+    // An array has no modifier: its CHECK says how many dimensions, and the server refuses rows.
     let dimensions = match (kind, flavour.kind()) {
-        (ColumnType::Vector(wanted), VectorKind::Pgvector) => there.modifier == i32::from(wanted),
+        (ColumnType::Vector(wanted), VectorKind::Pgvector | VectorKind::Ruvector) => {
+            there.modifier == i32::from(wanted)
+        }
         _ => true,
     };
     there.type_name == expected && dimensions

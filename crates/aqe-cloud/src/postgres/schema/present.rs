@@ -126,7 +126,8 @@ WHERE n.nspname = $1";
 const EXTENSIONS: &str = "
 SELECT t.typname::text, n.nspname::text, coalesce(e.extversion, ''), EXISTS (
   SELECT FROM pg_catalog.pg_opclass o JOIN pg_catalog.pg_am m ON m.oid = o.opcmethod
-  WHERE o.opcintype = t.oid AND m.amname = 'hnsw' AND o.opcname = t.typname || '_cosine_ops')
+  WHERE o.opcintype = t.oid AND m.amname = 'hnsw' AND o.opcname = t.typname || '_cosine_ops'),
+  t.oid, t.typarray
 FROM pg_catalog.pg_type t
 JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
 LEFT JOIN pg_catalog.pg_depend d
@@ -239,7 +240,9 @@ fn present_of(rows: &[Row]) -> Result<Present, Cause> {
 
 fn extension_of(row: &Row) -> Result<Extension, Cause> {
     let kind = if row.try_get::<_, &str>(0)? == "ruvector" { VectorKind::Ruvector } else { VectorKind::Pgvector };
-    Ok(Extension { kind, schema: row.try_get(1)?, version: row.try_get(2)?, has_hnsw: row.try_get(3)? })
+    let (element, array): (u32, u32) = (row.try_get(4)?, row.try_get(5)?);
+    let types = (array != 0).then_some((element, array));
+    Ok(Extension { kind, schema: row.try_get(1)?, version: row.try_get(2)?, has_hnsw: row.try_get(3)?, types })
 }
 
 fn vector_index_of(row: &Row) -> Result<VectorIndex, Cause> {

@@ -107,3 +107,35 @@ pub(super) fn failed(doing: &str, schema: &Identifier, cause: tokio_postgres::Er
         .retry(retry)
         .caused_by(cause)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::postgres::schema::present::Present;
+
+    #[test]
+    fn a_server_that_is_too_old_is_refused_with_the_version_to_use() {
+        let survey = |version: i32, text: &str| Survey {
+            server: Server {
+                version,
+                version_text: text.to_owned(),
+                read_only: false,
+                database: "agents".to_owned(),
+                user: "me".to_owned(),
+                may_create_schema: true,
+                access: Access::Create,
+            },
+            present: Present::default(),
+            extensions: Vec::new(),
+            vector_indexes: Vec::new(),
+            info: BTreeMap::new(),
+            applied: Vec::new(),
+        };
+        let schema = Identifier::new("aqe").unwrap();
+        let said = check_readable(&survey(130_014, "13.14"), &schema).unwrap_err().to_string();
+        assert!(said.contains("13.14") && said.contains("14 or newer"), "{said}");
+        check_readable(&survey(140_000, "14.0"), &schema).unwrap();
+    }
+}

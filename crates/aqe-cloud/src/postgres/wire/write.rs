@@ -20,7 +20,7 @@ pub(crate) enum Wire<'a> {
     Timestamp(Timestamp),
     Vector(&'a [f32], VectorKind),
     /// A vector as text: for parameters, where `real[]` cannot be an array's element.
-    VectorText(&'a [f32]),
+    VectorText(&'a [f32], VectorKind),
 }
 
 impl<'a> Wire<'a> {
@@ -79,7 +79,7 @@ fn payload(value: Wire<'_>, out: &mut Vec<u8>) {
         }
         Wire::Timestamp(moment) => out.extend_from_slice(&(moment.as_micros() - EPOCH).to_be_bytes()),
         Wire::Vector(numbers, kind) => vector(numbers, kind, out),
-        Wire::VectorText(numbers) => vector_text(numbers, out),
+        Wire::VectorText(numbers, kind) => vector_text(numbers, kind, out),
     }
 }
 
@@ -125,10 +125,11 @@ fn vector(numbers: &[f32], kind: VectorKind, out: &mut Vec<u8>) {
     }
 }
 
-/// The shortest digits that give the same float again, as `real[]` reads them.
-fn vector_text(numbers: &[f32], out: &mut Vec<u8>) {
+/// The shortest digits that give the same float again.
+fn vector_text(numbers: &[f32], kind: VectorKind, out: &mut Vec<u8>) {
     use std::io::Write as _;
-    out.push(b'{');
+    let (open, close) = if kind == VectorKind::None { (b'{', b'}') } else { (b'[', b']') };
+    out.push(open);
     for (position, number) in numbers.iter().enumerate() {
         if position > 0 {
             out.push(b',');
@@ -136,7 +137,7 @@ fn vector_text(numbers: &[f32], out: &mut Vec<u8>) {
         // Writing to a vector does not fail.
         let _ = write!(out, "{number:e}");
     }
-    out.push(b'}');
+    out.push(close);
 }
 
 /// Values of 2 GiB do not occur: SQLite stops below that, and batches much earlier.

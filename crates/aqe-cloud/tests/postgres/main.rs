@@ -1,0 +1,6 @@
+//! The hub against a real PostgreSQL, which the tests start themselves.
+
+mod schema;
+mod schema_flavours;
+mod schema_refusals;
+mod schema_world;

@@ -1,0 +1,5 @@
+//! The tests' own support, tested.
+
+mod clusters;
+mod links;
+mod vectors;
