@@ -1,3 +1,4 @@
 //! A hub in PostgreSQL.
 
+pub mod link;
 pub mod schema;
