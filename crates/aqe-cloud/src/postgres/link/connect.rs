@@ -11,7 +11,7 @@ use futures::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_postgres::config::SslMode as DriverSslMode;
-use tokio_postgres::tls::MakeTlsConnect;
+use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
 use tokio_postgres::{Client, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -48,13 +48,14 @@ impl Connector for Direct {
     }
 }
 
-fn unknown_host(error: io::Error) -> io::Error {
+fn unknown_host(error: &io::Error) -> io::Error {
     io::Error::new(io::ErrorKind::NotFound, error.to_string())
 }
 
 /// Tries a name's addresses one after the other; one that does not answer may not use up all the time.
 async fn open_tcp(host: &str, address: &Address) -> io::Result<TcpStream> {
-    let found: Vec<_> = tokio::net::lookup_host((host, address.port)).await.map_err(unknown_host)?.collect();
+    let found: Vec<_> =
+        tokio::net::lookup_host((host, address.port)).await.map_err(|error| unknown_host(&error))?.collect();
     let share = address.limits.connect / u32::try_from(found.len().max(1)).unwrap_or(u32::MAX);
     let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for target in found {
@@ -202,27 +203,14 @@ async fn start(
     let config = address.config(mode);
     let ended = Arc::new(OnceLock::new());
     let started = match encryption {
-        Encryption::None => match config.connect_raw(wire, NoTls).await {
-            Ok((client, connection)) => {
-                tokio::spawn(drive(connection, Arc::clone(&ended)));
-                Ok(client)
-            }
-            Err(error) => Err(error),
-        },
+        Encryption::None => speak(&config, wire, NoTls, &ended).await,
         Encryption::Tls(mut tls) => {
-            // Making the connector of one connection cannot fail: its error type is `Infallible` in all but name.
-            let tls = MakeTlsConnect::<Box<dyn Wire>>::make_tls_connect(&mut tls, &tls::server_name(address));
-            let tls = tls.map_err(|error| Failure {
+            let name = tls::server_name(address);
+            let tls = MakeTlsConnect::<Box<dyn Wire>>::make_tls_connect(&mut tls, &name).map_err(|error| Failure {
                 error: aqe_sync_core::Error::internal(format!("TLS cannot be set up: {error}")),
                 may_succeed_without_tls: false,
             })?;
-            match config.connect_raw(wire, tls).await {
-                Ok((client, connection)) => {
-                    tokio::spawn(drive(connection, Arc::clone(&ended)));
-                    Ok(client)
-                }
-                Err(error) => Err(error),
-            }
+            speak(&config, wire, tls, &ended).await
         }
     };
     match started {
@@ -232,6 +220,21 @@ async fn start(
             error: fault::of_start(address, error),
         }),
     }
+}
+
+async fn speak<T>(
+    config: &tokio_postgres::Config,
+    wire: Box<dyn Wire>,
+    tls: T,
+    ended: &Arc<OnceLock<tokio_postgres::Error>>,
+) -> Result<Client, tokio_postgres::Error>
+where
+    T: TlsConnect<Box<dyn Wire>>,
+    T::Stream: Send + 'static,
+{
+    let (client, connection) = config.connect_raw(wire, tls).await?;
+    tokio::spawn(drive(connection, Arc::clone(ended)));
+    Ok(client)
 }
 
 /// Runs a connection to its end, and keeps the reason where it ended badly.

@@ -203,18 +203,21 @@ fn endpoint(host: &str) -> Result<Endpoint> {
         return Err(invalid("several hosts are given, and a hub has one").advice("name the host that takes writes"));
     }
     if host.starts_with('/') {
-        return match cfg!(unix) && !host.contains('\0') {
-            true => Ok(Endpoint::Unix(PathBuf::from(host))),
-            false => Err(invalid("Unix sockets are not to be had on this system").advice("name a host instead")),
-        };
+        if !cfg!(unix) {
+            return Err(invalid("Unix sockets are not to be had on this system").advice("name a host instead"));
+        }
+        if host.contains('\0') {
+            return Err(invalid("the folder of the Unix socket has a NUL byte in it"));
+        }
+        return Ok(Endpoint::Unix(PathBuf::from(host)));
     }
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     let is_address = bare.parse::<std::net::IpAddr>().is_ok() || bare.split_once('%').is_some_and(is_scoped);
     let is_name = !bare.chars().any(|c| c.is_whitespace() || c.is_control() || ":/\\@?#[]%".contains(c));
-    match is_address || (is_name && bare == host) {
-        true => Ok(Endpoint::Tcp(bare.to_owned())),
-        false => Err(invalid("the host is neither a name nor an address").advice("an IPv6 address goes in brackets")),
+    if is_address || (is_name && bare == host) {
+        return Ok(Endpoint::Tcp(bare.to_owned()));
     }
+    Err(invalid("the host is neither a name nor an address").advice("an IPv6 address goes in brackets"))
 }
 
 /// `fe80::1%eth0`: a link-local address with its interface.
@@ -226,8 +229,7 @@ fn is_scoped((address, scope): (&str, &str)) -> bool {
 /// With authorities to check against, `require` checks, and a mode that could not is a mistake: as with libpq.
 fn ssl_mode(asked: Option<SslMode>, roots: Option<&Roots>) -> Result<SslMode> {
     Ok(match (asked, roots) {
-        (None, Some(Roots::System)) => SslMode::VerifyFull,
-        (Some(SslMode::VerifyFull), _) => SslMode::VerifyFull,
+        (None, Some(Roots::System)) | (Some(SslMode::VerifyFull), _) => SslMode::VerifyFull,
         (Some(mode), Some(Roots::System)) => {
             return Err(invalid(format!("sslmode={} is too weak for sslrootcert=system", mode.word()))
                 .advice("anybody can have a certificate of a public authority: use sslmode=verify-full"));

@@ -77,10 +77,10 @@ mod tests {
 
     /// Returns the result and when, in milliseconds, each attempt began.
     async fn run(budget: Budget, fail: impl Fn(usize) -> Option<Error>) -> (Result<usize>, Vec<u128>) {
-        let begin = Instant::now();
+        let start = Instant::now();
         let begun = RefCell::new(Vec::new());
         let result = retry(budget, || {
-            begun.borrow_mut().push(begin.elapsed().as_millis());
+            begun.borrow_mut().push(start.elapsed().as_millis());
             let number = begun.borrow().len();
             let outcome = fail(number).map_or(Ok(number), Err);
             async move { outcome }

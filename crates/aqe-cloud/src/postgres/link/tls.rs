@@ -91,15 +91,12 @@ fn system_roots(asked: Option<&Roots>) -> Result<RootCertStore> {
 fn certificates(path: &Path, parameter: &'static str) -> Result<Vec<CertificateDer<'static>>> {
     let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     let read = read.map_err(|error| unreadable(parameter, path, error))?;
-    match read.is_empty() {
-        false => Ok(read),
-        true => {
-            let what = format!("there is no certificate in the file of {parameter}");
-            Err(Error::new(ErrorKind::Invalid, what)
-                .context("file", path.display())
-                .advice("it must be in PEM form, with a line BEGIN CERTIFICATE"))
-        }
+    if read.is_empty() {
+        return Err(Error::new(ErrorKind::Invalid, format!("there is no certificate in the file of {parameter}"))
+            .context("file", path.display())
+            .advice("it must be in PEM form, with a line BEGIN CERTIFICATE"));
     }
+    Ok(read)
 }
 
 fn unreadable(parameter: &'static str, path: &Path, error: rustls::pki_types::pem::Error) -> Error {

@@ -137,11 +137,8 @@ fn read_parameter(parts: &mut AddressParts, pair: &str) -> Result<()> {
 /// unescaped `?`, anything can stand.
 fn unknown(name: &str) -> aqe_sync_core::Error {
     let looks_like_a_name = name.len() > 2 && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
-    let what = match looks_like_a_name {
-        true => format!("the parameter {name} is not known here"),
-        false => "a parameter behind the ? is not known here".to_owned(),
-    };
-    invalid(what).advice(format!("known are {KNOWN}"))
+    let shown = if looks_like_a_name { format!("the parameter {name}") } else { "a parameter behind the ?".to_owned() };
+    invalid(format!("{shown} is not known here")).advice(format!("known are {KNOWN}"))
 }
 
 /// Seconds, as libpq has it; zero and less is "for ever".
