@@ -239,6 +239,30 @@ fn a_call_that_the_server_refuses_says_what_to_do() {
     });
 }
 
+/// The driver tells a call on a connection that has ended no more than that it is closed.
+#[test]
+fn a_call_after_the_end_still_tells_why_it_ended() {
+    let database = guarded().database();
+    run(async {
+        let link = open(&database.url()).await.unwrap();
+        let process = ask(&link, "SELECT pg_backend_pid()").await.unwrap();
+        database.psql(&format!("SELECT pg_terminate_backend({process})"));
+        until_closed(&link).await;
+        let error = ask(&link, "SELECT 1").await.unwrap_err();
+        assert_eq!(error.can_retry(), Retry::Later, "{error}");
+        assert!(error.to_string().contains("an administrator ended this session"), "{error}");
+    });
+}
+
+async fn until_closed(link: &Link) {
+    let closed = async {
+        while !link.is_closed() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), closed).await.expect("the connection ends");
+}
+
 #[test]
 fn an_ended_session_tells_who_ended_it() {
     let database = guarded().database();
@@ -251,12 +275,6 @@ fn an_ended_session_tells_who_ended_it() {
         let error = error.expect_err("it was ended");
         assert_eq!(error.can_retry(), Retry::Later, "{error}");
         assert!(error.to_string().contains("an administrator ended this session"), "{error}");
-        tokio::time::timeout(Duration::from_secs(10), async {
-            while !link.is_closed() {
-                tokio::task::yield_now().await;
-            }
-        })
-        .await
-        .expect("the connection ends");
+        until_closed(&link).await;
     });
 }

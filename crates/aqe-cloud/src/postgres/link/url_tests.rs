@@ -117,6 +117,16 @@ fn no_part_of_a_malformed_password_is_repeated() {
     }
 }
 
+/// The rest of such a password would be a database's or a parameter's name, and be shown.
+#[test]
+fn a_password_that_is_cut_after_what_looks_like_a_port_is_refused() {
+    for url in ["postgres://user:54/hunter@host/db", "postgres://user:54?hunter=x@host/db"] {
+        let message = refusal(url);
+        assert!(message.contains("behind the host and port") && message.contains("%2F for /"), "{message}");
+        assert!(!message.contains("hunter"), "{message}");
+    }
+}
+
 proptest! {
     #[test]
     fn any_text_is_parsed_or_refused(text in ".{0,60}", tail in "[a-z:/@?=&%#,.\\[\\]0-9]{0,40}") {
