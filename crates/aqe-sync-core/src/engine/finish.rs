@@ -179,7 +179,7 @@ impl<'r> StreamRun<'r> {
             notes: self.notes,
             sink_error: self.sink_error,
             held_back: self.held_back,
-            sequence: self.sequence,
+            sequence: self.hub.sequence,
         }
     }
 }

@@ -39,8 +39,8 @@ impl<S: Sink> Reader<'_, S> {
     /// so that a run that breaks off here is finished by the next.
     pub(super) async fn move_out(&mut self, id: &StreamId, spec: &StreamSpec, foreign: bool) -> Result<Moved> {
         let run = self.run;
-        let moves = |state: &&StreamState| state.table != spec.table.name().as_str();
-        let Some(state) = run.states.get(id).filter(moves) else {
+        let elsewhere = |state: &&StreamState| state.table != spec.table.name().as_str();
+        let Some(state) = run.states.get(id).filter(elsewhere) else {
             return Ok(Moved::default());
         };
         let (old, new) = (&state.table, spec.table.name());

@@ -92,7 +92,7 @@ impl<'r> StreamRun<'r> {
     /// to know. `complete` says that the stream was read to its end.
     fn pack<S: Sink>(&mut self, run: &'r Run<'r, S>, complete: bool) -> Option<Shipment<'r, S>> {
         let outbox = std::mem::take(&mut self.outbox);
-        if outbox.changes.is_empty() && outbox.letters.is_empty() && !(complete && self.open) {
+        if outbox.changes.is_empty() && outbox.letters.is_empty() && !(complete && self.hub.open) {
             self.remember(run, &outbox.refreshed);
             return None;
         }
@@ -139,15 +139,15 @@ impl<'r> StreamRun<'r> {
             *self.overlaps.entry(other).or_default() += count;
         }
         self.held_back |= sent.held_back;
-        self.open = !sent.complete;
+        self.hub.open = !sent.complete;
         // What another process committed in between is not in this ledger: it has
         // to stay out of step, so that the next run asks the hub.
-        if sent.sequence > self.sequence + 1 {
-            self.interfered = true;
+        if sent.sequence > self.hub.sequence + 1 {
+            self.hub.interfered = true;
             self.held_back = true;
         }
-        let moved = self.sequence != sent.sequence;
-        self.sequence = sent.sequence;
+        let moved = self.hub.sequence != sent.sequence;
+        self.hub.sequence = sent.sequence;
         // All of it is durable; a ledger that misses it is out of step, even if
         // nothing but the checkpoint is new.
         if moved || !sent.entries.is_empty() {
@@ -163,10 +163,10 @@ impl<'r> StreamRun<'r> {
     }
 
     fn append<S: Sink>(&mut self, run: &Run<'_, S>, entries: &[LedgerEntry]) {
-        if self.interfered {
+        if self.hub.interfered {
             return;
         }
-        if let Err(error) = run.ledger.append(&self.id, self.sequence, entries) {
+        if let Err(error) = run.ledger.append(&self.id, self.hub.sequence, entries) {
             self.fail_sink(&error);
         }
     }

@@ -170,14 +170,12 @@ impl<'r, S: Sink> Reader<'r, S> {
             Err(error) => (None, Err(error)),
         };
         let mut stream = StreamRun::begin(run, id, spec, moved, elsewhere.is_some()).await;
-        match elsewhere {
-            Some(other) if other.clash => {
-                if !std::mem::replace(&mut self.clash, true) {
-                    stream.report.warn(|| run.clash(&other));
-                }
+        if let Some(other) = elsewhere {
+            if !other.clash {
+                self.takeover.get_or_insert_with(|| run.takeover(&other));
+            } else if !std::mem::replace(&mut self.clash, true) {
+                stream.report.warn(|| run.clash(&other));
             }
-            Some(other) => drop(self.takeover.get_or_insert_with(|| run.takeover(&other))),
-            None => {}
         }
         stream
     }

@@ -43,14 +43,20 @@ pub(super) struct StreamRun<'r> {
     pub(super) nameless: bool,
     /// Whether appending left something for a later run to do.
     pub(super) held_back: bool,
-    /// Whether another process wrote to this stream meanwhile.
-    pub(super) interfered: bool,
     pub(super) notes: Vec<String>,
     pub(super) overlaps: BTreeMap<Contributor, u64>,
     pub(super) sink_error: Option<String>,
+    pub(super) hub: HubSide,
+}
+
+/// How far the hub is with a stream, as far as this run knows.
+#[derive(Default)]
+pub(super) struct HubSide {
     pub(super) sequence: u64,
-    /// Whether the sink's last checkpoint is one of a stream not read to its end.
+    /// Whether its last checkpoint is one of a stream not read to its end.
     pub(super) open: bool,
+    /// Whether another process wrote to this stream meanwhile.
+    pub(super) interfered: bool,
 }
 
 impl<'r> StreamRun<'r> {
@@ -75,12 +81,10 @@ impl<'r> StreamRun<'r> {
             place: Some(Arc::new(run.lanes.stand(spec.table.name()))),
             nameless: false,
             held_back: false,
-            interfered: false,
             notes: Vec::new(),
             overlaps: BTreeMap::new(),
             sink_error: None,
-            sequence: 0,
-            open: false,
+            hub: HubSide::default(),
             id,
             spec,
         };
@@ -93,12 +97,12 @@ impl<'r> StreamRun<'r> {
             }
             Err(error) => this.fail_sink(error),
         }
-        this.sequence = state.map_or(0, |state| state.sequence);
-        this.open = state.is_some_and(|state| !state.checkpoint.complete);
+        this.hub.sequence = state.map_or(0, |state| state.sequence);
+        this.hub.open = state.is_some_and(|state| !state.checkpoint.complete);
         if this.failed() {
             return this;
         }
-        match Baseline::load(run, &this.id, &this.spec, this.sequence, foreign).await {
+        match Baseline::load(run, &this.id, &this.spec, this.hub.sequence, foreign).await {
             Ok(baseline) => this.baseline = baseline,
             Err(error) => this.fail_sink(&error),
         }
