@@ -69,6 +69,17 @@ fn what_differs_is_contested_and_both_sides_are_logged() {
 }
 
 #[test]
+fn what_differs_in_an_immutable_table_is_logged_too() {
+    let world = World::new();
+    let (here, there) = (installation(&world, HERE), installation(&world, THERE));
+    let of = |body: &str| MemorySource::new("a.db", spec(notes().immutable()), vec![note("1", body)]);
+    here.run(&[&of("first")]);
+    let report = there.run(&[&of("there")]);
+    assert_eq!((report.totals.superseded, report.totals.conflicts), (1, 1), "{report:#?}");
+    assert_eq!(there.bodies(), texts(&[("1", "first")]));
+}
+
+#[test]
 fn an_installation_without_a_ledger_takes_over_and_says_so_once() {
     let world = World::new();
     let (here, there) = (installation(&world, HERE), installation(&world, THERE));

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use crate::support::cases;
 use crate::support::memory_sink::{MemorySink, Step, When};
 use crate::support::memory_source::{Ending, MemorySource};
-use crate::support::note::{note, notes, spec, table};
+use crate::support::note::{With as _, note, notes, spec, table};
 use crate::support::world::{World, first, stream_id};
 
 fn world(lanes: usize, rows: usize) -> World {
@@ -152,6 +152,21 @@ fn after_a_failed_delivery_nothing_more_of_its_stream_is_sent() {
     let report = world.run_choosing(Mode::Incremental, &[&source("a", 40)], |_| 0);
     assert_eq!(first(&report).status, Status::Failed);
     assert_eq!(world.sink.take_journal().pushed.len(), 1);
+}
+
+#[test]
+fn dead_letters_that_did_not_arrive_are_not_counted() {
+    let world = world(2, 2);
+    let mut source = source("a", 6);
+    // Every key comes again with another content, which no hub can store.
+    let again = source.streams[0].records.clone().into_iter().map(|record| record.with("body", "other"));
+    source.streams[0].records.extend(again.collect::<Vec<_>>());
+    source.streams[0].records.push(note("last", "text"));
+    world.sink.fail(Step::Reject, When::Before, 0);
+    let report = world.run_choosing(Mode::Incremental, &[&source], |_| 0);
+    let counters = first(&report).counters;
+    assert_eq!((first(&report).status, counters.inserted, counters.dead_lettered), (Status::Failed, 6, 0));
+    assert!(world.sink.hub().letters.is_empty());
 }
 
 #[test]
