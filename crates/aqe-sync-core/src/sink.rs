@@ -137,6 +137,24 @@ pub trait Sink: Send + Sync {
         self.known(stream, table)
     }
 
+    /// The rows of [`Sink::known`] whose recorded hash is one of `hashes`: how the
+    /// engine gets at the keys of rows to delete, of which it has hashes only.
+    ///
+    /// May answer with more rows, also with rows that the stream has no part in; what
+    /// it leaves out is looked for in [`Sink::known`]. For a row that several streams
+    /// contribute to, the hash of this stream's contribution counts: where that is not
+    /// at hand, all such rows may be given. The default answers with all that is known,
+    /// which over a slow link costs much for one delete.
+    fn keys_of(
+        &self,
+        stream: &StreamId,
+        table: &Arc<TableSpec>,
+        hashes: Vec<ContentHash>,
+    ) -> BoxStream<'static, Result<Vec<KnownRow>>> {
+        drop(hashes);
+        self.known(stream, table)
+    }
+
     /// Starts a transaction on one table, for one stream.
     ///
     /// # Errors

@@ -20,6 +20,9 @@ pub(super) struct Baseline {
     seen: Option<Vec<LedgerEntry>>,
     /// Rows whose columns are not what their recorded hash says.
     damaged: HashSet<KeyHash>,
+    /// Whether another installation wrote what is compared with: nothing is based
+    /// on it, and what only the hub has is not ours to delete.
+    pub(super) foreign: bool,
 }
 
 /// What a change is based on.
@@ -42,6 +45,7 @@ impl Baseline {
         id: &StreamId,
         spec: &StreamSpec,
         sequence: u64,
+        foreign: bool,
     ) -> Result<Self> {
         let loaded = run.ledger.load(id)?;
         let stale = loaded.as_ref().is_some_and(|known| known.sequence != sequence);
@@ -55,17 +59,18 @@ impl Baseline {
             return Ok(Self { damaged: hub.damaged, ..Self::of(hub.entries, Some(known.entries)) });
         }
         let hub = ask_hub(run, id, spec, sequence).await?;
-        let rebuilt = LedgerStream { sequence, entries: hub.entries };
+        // Keys that turn out to be ours as well are remembered when they are read.
+        let rebuilt = if foreign { Vec::new() } else { hub.entries.clone() };
         // A stale ledger goes even if nothing takes its place: what is appended
         // to it from now on would vouch for its old entries.
         if stale || sequence > 0 {
-            run.ledger.replace(id, &rebuilt)?;
+            run.ledger.replace(id, &LedgerStream { sequence, entries: rebuilt })?;
         }
-        Ok(Self { damaged: hub.damaged, ..Self::of(rebuilt.entries, None) })
+        Ok(Self { damaged: hub.damaged, foreign, ..Self::of(hub.entries, None) })
     }
 
     fn of(entries: Vec<LedgerEntry>, seen: Option<Vec<LedgerEntry>>) -> Self {
-        Self { diff: Diff::new(entries), seen, damaged: HashSet::new() }
+        Self { diff: Diff::new(entries), seen, damaged: HashSet::new(), foreign: false }
     }
 
     /// Whether the hub's row has to be written anew whatever it says.
@@ -75,6 +80,9 @@ impl Baseline {
 
     /// What a change of `key` is based on, where the comparison found `known`.
     pub(super) fn base(&self, key: KeyHash, local: LocalHash, known: Option<ContentHash>) -> Base {
+        if self.foreign {
+            return Base { content: None, decided_before: false };
+        }
         if self.seen.is_none() {
             return Base { content: known, decided_before: false };
         }
