@@ -18,6 +18,7 @@ use crate::schema::Deletes;
 use crate::sink::{Sink, StreamState};
 use crate::source::{BatchLimits, DynSource};
 use crate::transform::Transform;
+use crate::verify::Findings;
 use crate::{Contributor, Environment, Error, Instance, Result, SourceName, StreamId, TableSpec, Timestamp};
 
 /// What a run is to do.
@@ -42,6 +43,9 @@ pub struct Options {
     /// Ranks of sources that do not take part in this run but are there, and may
     /// have contributed to rows before.
     pub priorities: BTreeMap<SourceName, i32>,
+    /// What a comparison found: then only streams that differ are read, and compared
+    /// with that instead of ledger or hub (see [`crate::verify::repair`]).
+    pub repair: Option<Arc<Findings>>,
 }
 
 impl Options {
@@ -57,6 +61,7 @@ impl Options {
             deletes: BTreeMap::new(),
             transforms: Vec::new(),
             priorities: BTreeMap::new(),
+            repair: None,
         }
     }
 
@@ -104,7 +109,8 @@ impl<'a, S: Sink> Engine<'a, S> {
         };
         run.priorities.extend(sources.iter().map(|source| (source.name().clone(), source.priority())));
         report.notes.extend(run.absent());
-        for source in sources {
+        let concerned = |source: &SourceName| self.options.repair.as_ref().is_none_or(|found| found.concern(source));
+        for source in sources.iter().filter(|source| concerned(source.name())) {
             self.observer.on_event(&Event::SourceStarted { source: source.name() });
             let outcome = run.source(source.as_ref()).await;
             report.streams.extend(outcome.streams);

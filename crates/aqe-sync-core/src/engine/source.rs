@@ -48,16 +48,23 @@ impl<S: Sink> Run<'_, S> {
             outcome.streams = skipped;
             return Ok(());
         }
-        let streams = source.streams_dyn().await?;
+        let all = source.streams_dyn().await?;
+        outcome.notes.extend(self.vanished(source, &all));
+        let repair = self.options.repair.as_ref();
+        let concerned =
+            |spec: &StreamSpec| repair.is_none_or(|found| found.of(&self.stream_id(source, spec)).is_some());
+        let streams: Vec<StreamSpec> = all.into_iter().filter(concerned).collect();
         for stream in &streams {
             if let Err(error) = self.prepare(&stream.table).await {
                 outcome.sink_error = Some(describe(&error));
                 return Err(error);
             }
         }
-        outcome.notes.extend(self.vanished(source, &streams));
         self.read(source, &streams, outcome).await?;
-        let whole = !outcome.held_back && outcome.streams.iter().all(|stream| stream.status != Status::Failed);
+        // A repair need not have read all of it.
+        let whole = self.options.repair.is_none()
+            && !outcome.held_back
+            && outcome.streams.iter().all(|stream| stream.status != Status::Failed);
         if let Some(fingerprint) = fingerprint.filter(|fingerprint| fingerprint.settled && whole) {
             self.remember(source, fingerprint, &streams)?;
         }
