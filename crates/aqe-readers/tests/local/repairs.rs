@@ -128,6 +128,19 @@ fn the_ledger_is_kept_in_step_or_begun_anew() {
 }
 
 #[test]
+fn an_old_copy_of_the_ledger_vouches_for_nothing_after_a_repair() {
+    let project = synced();
+    let old = std::fs::read(project.ledger_path()).expect("a ledger");
+    project.edit(ROOT_DB, "DELETE FROM patterns WHERE id = 'b'");
+    project.sync();
+    std::fs::write(project.ledger_path(), old).expect("restored");
+    project.edit_hub("DELETE FROM patterns WHERE id = 'c'");
+    assert!(project.repair(Depth::Recorded).matches());
+    project.edit(ROOT_DB, "INSERT INTO patterns VALUES ('b', 'y', 1)");
+    assert_eq!(project.sync().totals.inserted, 1, "the old copy knew the very same record");
+}
+
+#[test]
 fn a_shared_row_is_merged_anew_from_what_each_source_has() {
     let project = Project::empty();
     let file = |q: f64, visits: u64| {

@@ -26,12 +26,14 @@ struct Counting {
     digests: AtomicUsize,
     rows: Arc<AtomicUsize>,
     whole: AtomicUsize,
+    /// Whether it sends more than it was asked for, as sinks may.
+    generous: bool,
 }
 
 impl Counting {
     fn of(world: &World) -> Self {
         let counter = AtomicUsize::default;
-        Self { inner: world.sink.clone(), digests: counter(), rows: Arc::default(), whole: counter() }
+        Self { inner: world.sink.clone(), digests: counter(), rows: Arc::default(), whole: counter(), generous: false }
     }
 
     /// Calls of `digests`, rows sent, streams sent whole.
@@ -76,6 +78,7 @@ impl Sink for Counting {
         table: &Arc<TableSpec>,
         ranges: Vec<HashRange>,
     ) -> BoxStream<'static, Result<Vec<KnownRow>>> {
+        let ranges = if self.generous { vec![HashRange::ALL] } else { ranges };
         let (rows, ranges) = (Arc::clone(&self.rows), HashRanges::new(ranges));
         let known = self.inner.known(stream, table).map(move |batch| {
             let batch: Vec<_> = batch?.into_iter().filter(|row| ranges.contain(row.hash)).collect();
@@ -156,6 +159,18 @@ fn only_rows_of_parts_that_differ_are_sent() {
     let report = check(&sink, &world, &[&source]);
     assert_eq!(report.streams[0].different, ["00008"]);
     assert!(sink.take().1 <= 1_024);
+}
+
+#[test]
+fn rows_that_nobody_asked_for_are_no_differences() {
+    let world = World::new();
+    let source = source(numbered(100));
+    world.run(&[&source]);
+    world.sink.tamper(|hub| edit(hub, "00008", Some(1 << 62)));
+    let sink = Counting { generous: true, ..Counting::of(&world) };
+    let report = check(&sink, &world, &[&source]);
+    assert_eq!((report.streams[0].differences(), &report.streams[0].different), (1, &vec!["00008".to_owned()]));
+    assert_eq!((report.streams[0].hub, sink.take().1), (100, 100));
 }
 
 #[test]
