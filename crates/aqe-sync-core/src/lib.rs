@@ -24,6 +24,7 @@
 pub mod aside;
 pub mod coerce;
 pub mod conflict;
+pub mod digest;
 mod embed;
 pub mod engine;
 mod error;
@@ -47,6 +48,7 @@ mod transform;
 mod value;
 pub mod vector;
 pub mod verify;
+mod walk;
 
 pub use conflict::{Conflict, ConflictKind, ConflictPolicy, PolicySpec, Resolution};
 pub use embed::Embedder;
@@ -65,4 +67,4 @@ pub use source::{Batch, BatchLimits, BatchStream, DynSource, Fingerprint, ReadRe
 pub use time::Timestamp;
 pub use transform::Transform;
 pub use value::{Json, Value};
-pub use verify::{StreamVerification, Verdict, VerifyReport, verify};
+pub use verify::{Depth, RepairReport, StreamVerification, Verdict, VerifyReport, repair, verify, verify_deep};

@@ -3,8 +3,10 @@
 use std::future::Future;
 use std::sync::Arc;
 
+use futures::StreamExt as _;
 use futures::stream::BoxStream;
 
+use crate::digest::{Bucket, Digest, DigestRequest, HashRange, HashRanges};
 use crate::meet::{Contested, Settled};
 use crate::record::{Change, DeadLetter, Key};
 use crate::report::Report;
@@ -153,6 +155,62 @@ pub trait Sink: Send + Sync {
     ) -> BoxStream<'static, Result<Vec<KnownRow>>> {
         drop(hashes);
         self.known(stream, table)
+    }
+
+    /// What the rows of [`Sink::known`] add up to, without sending them: for each
+    /// request one answer, in the same order.
+    ///
+    /// An answer holds, for every range of [`DigestRequest::bits`] bits inside
+    /// [`DigestRequest::within`], the [`Bucket`] of the rows whose `KnownRow::hash`
+    /// is in it: live rows that the stream contributes to, each once, with the hash
+    /// of *its contribution* (of a row that several streams share, the one recorded
+    /// for this stream beside it, not the row's own). Ranges without rows may be left
+    /// out; the order of buckets is free. Hashes are those that were recorded: columns
+    /// that somebody edited by hand are not noticed. Whatever makes `known` answer with
+    /// another hash than the recorded one, or leave a row out, must do the same here:
+    /// when in doubt, a row may be counted with a wrong hash (its bucket then differs,
+    /// and its rows are asked for), but must not be left out silently.
+    ///
+    /// Everything that a comparison wants to know next comes in one call, so that a
+    /// sink behind a slow link can ask for all of it at once. The streams named are
+    /// ones that [`Sink::states`] knows, in the table it names. All answers together
+    /// need not be one snapshot.
+    ///
+    /// In SQL, with `h` the hash: `count(*), bit_xor(h), sum((h >> 32)::int)` grouped by
+    /// `(h >> (64 - bits)) & ((1 << bits) - 1)`, where zero bits are a case of their own
+    /// (a shift by 64 is one by 0). The default reads `known` and adds up.
+    ///
+    /// # Errors
+    /// When the sink is not reachable or cannot be read.
+    fn digests(&self, wanted: Vec<DigestRequest>) -> impl Future<Output = Result<Vec<Vec<Bucket>>>> + Send {
+        async move {
+            let mut answers = Vec::with_capacity(wanted.len());
+            for request in wanted {
+                let mut digest = Digest::new(request.bits);
+                let within = HashRanges::new(request.within);
+                let mut known = self.known(&request.stream, &request.table);
+                while let Some(rows) = known.next().await {
+                    let hashes = rows?.into_iter().map(|row| row.hash);
+                    hashes.filter(|hash| within.contain(*hash)).for_each(|hash| digest.add(hash));
+                }
+                answers.push(digest.into_buckets());
+            }
+            Ok(answers)
+        }
+    }
+
+    /// Those rows of [`Sink::known`] whose hash is in one of `ranges`, in batches, in
+    /// any order. The ranges are disjoint, and may be of different widths. A row whose
+    /// hash is in none of them may be sent too.
+    fn known_in(
+        &self,
+        stream: &StreamId,
+        table: &Arc<TableSpec>,
+        ranges: Vec<HashRange>,
+    ) -> BoxStream<'static, Result<Vec<KnownRow>>> {
+        let ranges = HashRanges::new(ranges);
+        let inside = move |row: &KnownRow| ranges.contain(row.hash);
+        self.known(stream, table).map(move |rows| rows.map(|rows| rows.into_iter().filter(&inside).collect())).boxed()
     }
 
     /// Starts a transaction on one table, for one stream.

@@ -24,6 +24,7 @@ use crate::schema::Deletes;
 use crate::sink::{Checkpoint, Sink, StreamState};
 use crate::source::{BatchLimits, DynSource};
 use crate::transform::Transform;
+use crate::verify::Findings;
 use crate::{Contributor, Environment, Instance, Result, SourceName, StreamId, TableSpec, Timestamp};
 use jobs::Jobs;
 use lanes::Lanes;
@@ -51,6 +52,9 @@ pub struct Options {
     /// Ranks of sources that do not take part in this run but are there, and may
     /// have contributed to rows before.
     pub priorities: BTreeMap<SourceName, i32>,
+    /// What a comparison found: then only streams that differ are read, and compared
+    /// with that instead of ledger or hub (see [`crate::verify::repair`]).
+    pub repair: Option<Arc<Findings>>,
 }
 
 impl Options {
@@ -66,6 +70,7 @@ impl Options {
             deletes: BTreeMap::new(),
             transforms: Vec::new(),
             priorities: BTreeMap::new(),
+            repair: None,
         }
     }
 

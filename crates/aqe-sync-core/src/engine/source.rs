@@ -13,7 +13,7 @@ use crate::event::Event;
 use crate::ledger::{SourceState, SyncedStream};
 use crate::report::{Mode, Status, StreamReport, describe};
 use crate::source::{Batch, DynSource, Fingerprint, ReadRequest, StreamSpec};
-use crate::{Error, ErrorKind, Result, Retry, StreamId, StreamName, TableSpec};
+use crate::{Error, ErrorKind, Result, Retry, SourceName, StreamId, StreamName, TableSpec};
 
 /// What one source adds to the report.
 #[derive(Default)]
@@ -59,7 +59,9 @@ impl<'r, S: Sink> Reader<'r, S> {
     /// Reads all sources, and waits for all that they set going.
     pub(super) async fn read(mut self, sources: &'r [Box<dyn DynSource>]) -> Read {
         let mut jobs = Vec::with_capacity(sources.len());
-        for source in sources {
+        let repair = self.run.options.repair.as_ref();
+        let concerned = |source: &SourceName| repair.is_none_or(|found| found.concern(source));
+        for source in sources.iter().filter(|source| concerned(source.name())) {
             self.run.observer.on_event(&Event::SourceStarted { source: source.name() });
             jobs.push(self.source(source.as_ref()).await);
         }
@@ -85,16 +87,22 @@ impl<'r, S: Sink> Reader<'r, S> {
             underway.streams.extend(skipped.into_iter().map(|report| Job::Done(Closed::of(report))));
             return Ok(());
         }
-        let streams = source.streams_dyn().await?;
+        let all = source.streams_dyn().await?;
+        underway.notes.extend(self.run.vanished(source, &all));
+        let run = self.run;
+        let repair = run.options.repair.as_ref();
+        let concerned = |spec: &StreamSpec| repair.is_none_or(|found| found.of(&run.stream_id(source, spec)).is_some());
+        let streams: Vec<StreamSpec> = all.into_iter().filter(concerned).collect();
         for stream in &streams {
             if let Err(error) = self.prepare(&stream.table).await {
                 underway.sink_error = Some(describe(&error));
                 return Err(error);
             }
         }
-        underway.notes.extend(self.run.vanished(source, &streams));
         self.streams(source, &streams, underway).await?;
-        underway.seen = fingerprint.filter(|fingerprint| fingerprint.settled).map(|fingerprint| (fingerprint, streams));
+        // A repair need not have read all of it.
+        let fingerprint = fingerprint.filter(|fingerprint| fingerprint.settled && repair.is_none());
+        underway.seen = fingerprint.map(|fingerprint| (fingerprint, streams));
         Ok(())
     }
 

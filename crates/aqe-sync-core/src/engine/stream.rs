@@ -288,11 +288,7 @@ impl<'r> StreamRun<'r> {
             self.held_back = true;
             return;
         }
-        let mut base = self.baseline.base(hash, local, known);
-        if !sound {
-            // To be written anew even if the recorded hash says that it is the same.
-            base.content = Some(content);
-        }
+        let base = self.baseline.base(hash, local, known, content);
         let change = Change { key, operation: Operation::Upsert(coerced.row), base: base.content };
         self.outbox.queue(Pending { change, key: hash, local: Some(local), decided_before: base.decided_before });
     }

@@ -5,6 +5,7 @@ mod conflicts;
 mod conversions;
 mod deletes;
 mod diffs;
+mod digests;
 mod faults;
 mod instances;
 mod json;
