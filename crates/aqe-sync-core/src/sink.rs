@@ -41,7 +41,7 @@ pub struct Delivery {
 pub enum Pushed<T> {
     /// It is durable.
     Committed(Applied, Committed),
-    /// Changes need a decision. The transaction holds all that needs none; letters and
+    /// Changes need a decision, or a letter. The transaction holds all that needs none; letters and
     /// checkpoint are still to be given to it.
     Contested {
         /// The open transaction.
@@ -81,7 +81,7 @@ pub struct KnownRow {
     pub sound: bool,
 }
 
-/// What applying a batch did. Every change is counted once or contested.
+/// What applying a batch did. Every change is counted once, contested or refused.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Applied {
     /// Keys that were new.
@@ -94,6 +94,9 @@ pub struct Applied {
     pub deleted: u64,
     /// Changes that need a decision.
     pub contested: Vec<Contested>,
+    /// Changes that the sink cannot store, each with the reason: they are kept as dead
+    /// letters.
+    pub refused: Vec<(Change, String)>,
 }
 
 /// What a commit made durable.
@@ -235,7 +238,7 @@ pub trait Sink: Send + Sync {
             let Delivery { changes, letters, checkpoint } = delivery;
             let mut txn = self.begin(stream, table).await?;
             let applied = if changes.is_empty() { Applied::default() } else { txn.apply(changes).await? };
-            if !applied.contested.is_empty() {
+            if !applied.contested.is_empty() || !applied.refused.is_empty() {
                 return Ok(Pushed::Contested { txn, applied, letters, checkpoint });
             }
             if !letters.is_empty() {

@@ -14,6 +14,8 @@ pub(super) struct Lanes {
 
 struct Inner {
     free: usize,
+    /// Bytes of the deliveries that have a lane.
+    travelling: usize,
     /// Identifies places.
     next: u64,
     /// The streams that are not through with sending, in the order in which they are read.
@@ -38,11 +40,14 @@ pub(super) struct Place<'r> {
 }
 
 /// One lane, taken until it is dropped.
-pub(super) struct Lane<'r>(&'r Lanes);
+pub(super) struct Lane<'r> {
+    lanes: &'r Lanes,
+    bytes: usize,
+}
 
 impl Lanes {
     pub(super) fn new(count: usize) -> Self {
-        Self { inner: Mutex::new(Inner { free: count.max(1), next: 0, line: Vec::new(), room: None }) }
+        Self { inner: Mutex::new(Inner { free: count.max(1), travelling: 0, next: 0, line: Vec::new(), room: None }) }
     }
 
     /// Joins the line: whoever sends into the same table later has to wait until
@@ -55,11 +60,12 @@ impl Lanes {
         Place { lanes: self, id }
     }
 
-    /// Waits until fewer than so many bytes wait for a lane.
+    /// Waits until fewer than so many bytes wait for a lane or are on one.
     pub(super) fn room(&self, bytes: usize) -> impl Future<Output = ()> + Send + '_ {
         poll_fn(move |context| {
             let mut inner = self.lock();
-            if inner.line.iter().map(|standing| standing.bytes).sum::<usize>() < bytes.max(1) {
+            let waiting: usize = inner.line.iter().map(|standing| standing.bytes).sum();
+            if waiting + inner.travelling < bytes.max(1) {
                 return Poll::Ready(());
             }
             inner.room = Some(context.waker().clone());
@@ -111,18 +117,22 @@ impl<'r> Place<'r> {
         inner.wake();
     }
 
-    /// Waits for a lane.
-    pub(super) async fn lane(&self) -> Lane<'r> {
+    /// Waits for a lane, for so many of the bytes that wait.
+    pub(super) async fn lane(&self, bytes: usize) -> Lane<'r> {
         poll_fn(|context| {
             let mut inner = self.lanes.lock();
             inner.at(self.id).for_each(|standing| standing.wants = Some(context.waker().clone()));
             if inner.free == 0 || inner.first().is_none_or(|first| first.id != self.id) {
                 return Poll::Pending;
             }
-            inner.at(self.id).for_each(|standing| standing.wants = None);
+            inner.at(self.id).for_each(|standing| {
+                standing.wants = None;
+                standing.bytes = standing.bytes.saturating_sub(bytes);
+            });
+            inner.travelling += bytes;
             inner.free -= 1;
             inner.wake();
-            Poll::Ready(Lane(self.lanes))
+            Poll::Ready(Lane { lanes: self.lanes, bytes })
         })
         .await
     }
@@ -138,8 +148,9 @@ impl Drop for Place<'_> {
 
 impl Drop for Lane<'_> {
     fn drop(&mut self) {
-        let mut inner = self.0.lock();
+        let mut inner = self.lanes.lock();
         inner.free += 1;
+        inner.travelling -= self.bytes;
         inner.wake();
     }
 }

@@ -50,7 +50,7 @@ impl<S: Sink> Reader<'_, S> {
             Some(archive) => {
                 self.prepare(archive).await?;
                 let turn = run.lanes.stand(archive.name());
-                let _lane = turn.lane().await;
+                let _lane = turn.lane(0).await;
                 let mut known = run.sink.known(id, archive);
                 while let Some(rows) = known.next().await {
                     let rows = rows?;

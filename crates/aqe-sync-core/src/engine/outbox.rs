@@ -138,6 +138,9 @@ impl<'r> StreamRun<'r> {
         for (other, count) in sent.overlaps {
             *self.overlaps.entry(other).or_default() += count;
         }
+        for (key, reason) in &sent.refused {
+            self.warn_dead(key, reason);
+        }
         self.held_back |= sent.held_back;
         self.hub.open = !sent.complete;
         // What another process committed in between is not in this ledger: it has

@@ -9,10 +9,11 @@ use super::{Run, Sink};
 use crate::hash::KeyHash;
 use crate::ledger::LedgerEntry;
 use crate::meet::{Contested, Effect, Ranking, Settled, settle};
-use crate::record::{Change, Operation};
+use crate::record::{Change, DeadLetter, Operation};
 use crate::report::{Counters, Mode};
+use crate::rowjson::row_to_json;
 use crate::sink::{Applied, Delivery, Pushed, SinkTxn as _};
-use crate::{Contributor, Result, StreamId, TableSpec};
+use crate::{Contributor, Json, Result, StreamId, TableSpec};
 
 /// A delivery that knows all that sending it needs; the stream is read on meanwhile.
 pub(super) struct Shipment<'r, S> {
@@ -39,6 +40,8 @@ pub(super) struct Sent {
     pub(super) held_back: bool,
     pub(super) sequence: u64,
     pub(super) complete: bool,
+    /// Keys of records that the sink could not store, with the reasons.
+    pub(super) refused: Vec<(String, String)>,
 }
 
 impl<S: Sink> Shipment<'_, S> {
@@ -62,8 +65,7 @@ impl<S: Sink> Shipment<'_, S> {
             }
             ours.push(pending.change);
         }
-        let lane = place.lane().await;
-        place.unload(waiting);
+        let lane = place.lane(waiting).await;
         // The last delivery of a stream was its only holder: the next one may start now.
         drop(place);
         sent.push(
@@ -93,8 +95,9 @@ impl Sent {
                 self.count_applied(&applied);
                 committed
             }
-            Pushed::Contested { mut txn, applied, letters, checkpoint } => {
+            Pushed::Contested { mut txn, applied, mut letters, checkpoint } => {
                 self.count_applied(&applied);
+                letters.extend(self.refuse(table, applied.refused));
                 let settled = self.settle(run, id, table, applied.contested, decided);
                 if !settled.is_empty() {
                     txn.resolve(settled).await?;
@@ -107,6 +110,25 @@ impl Sent {
         };
         self.sequence = committed.sequence;
         Ok(())
+    }
+
+    /// Makes dead letters of what the sink cannot store. The ledger goes on knowing
+    /// what the hub has, so that the next run tries again.
+    fn refuse(&mut self, table: &TableSpec, refused: Vec<(Change, String)>) -> Vec<DeadLetter> {
+        let mut letters = Vec::with_capacity(refused.len());
+        for (change, reason) in refused {
+            let key = change.key.hash();
+            for entry in self.entries.iter_mut().filter(|entry| entry.key == key) {
+                *entry = LedgerEntry { key, local: None, content: change.base };
+            }
+            if let Operation::Upsert(row) = &change.operation {
+                let record = Json::from_text(row_to_json(table, row));
+                letters.push(DeadLetter { key: change.key.to_string(), reason, record });
+            }
+        }
+        self.counters.dead_lettered += letters.len() as u64;
+        self.refused.extend(letters.iter().map(|letter| (letter.key.clone(), letter.reason.clone())));
+        letters
     }
 
     fn settle<S: Sink>(

@@ -146,8 +146,8 @@ impl<'r, S: Sink> Reader<'r, S> {
             if last && let Some(stream) = current.take() {
                 let run = self.run;
                 underway.streams.push(self.jobs.start(stream.finish(run)).await);
-                // So much may wait for a lane before reading goes on.
-                run.lanes.room(run.options.limits.bytes).await;
+                // So much may be unfinished before reading goes on.
+                run.lanes.room(2 * run.options.limits.bytes).await;
             }
         };
         let error = match failure {

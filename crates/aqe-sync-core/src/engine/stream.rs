@@ -295,13 +295,16 @@ impl<'r> StreamRun<'r> {
 
     fn dead(&mut self, letter: DeadLetter) {
         self.report.counters.dead_lettered += 1;
+        self.warn_dead(&letter.key, &letter.reason);
+        self.outbox.reject(letter);
+    }
+
+    pub(super) fn warn_dead(&mut self, key: &str, reason: &str) {
         let (source, stream) = (&self.id.source, &self.id.stream);
         let warning = format!(
-            "{source}, table {stream}, row {}: {}; the record is kept whole in the hub's dead_letters, \
-             correct it at its source and sync again",
-            letter.key, letter.reason
+            "{source}, table {stream}, row {key}: {reason}; the record is kept whole in the hub's dead_letters, \
+             correct it at its source and sync again"
         );
         self.report.warn(|| warning);
-        self.outbox.reject(letter);
     }
 }

@@ -15,8 +15,9 @@ use futures::stream::BoxStream;
 use proptest::prelude::*;
 
 use crate::support::cases;
-use crate::support::memory_sink::{Hub, MemorySink, MemoryTxn};
+use crate::support::memory_sink::{Hub, MemorySink};
 use crate::support::memory_source::MemorySource;
+use crate::support::memory_txn::MemoryTxn;
 use crate::support::note::{note, notes, spec};
 use crate::support::world::World;
 

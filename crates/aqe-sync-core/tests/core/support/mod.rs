@@ -2,7 +2,7 @@
 
 pub(crate) mod memory_sink;
 pub(crate) mod memory_source;
-mod memory_txn;
+pub(crate) mod memory_txn;
 pub(crate) mod note;
 pub(crate) mod world;
 
