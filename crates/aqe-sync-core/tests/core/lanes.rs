@@ -114,7 +114,7 @@ fn a_stream_is_read_no_further_than_one_full_outbox_ahead() {
 }
 
 #[test]
-fn reading_stops_while_much_waits_for_a_lane() {
+fn reading_stops_while_much_is_unfinished() {
     let mut world = world(2, 100);
     world.options.limits.bytes = 1;
     let sources: Vec<_> = (0..20).map(|n| in_own_table(&format!("s{n:02}"), 1)).collect();
@@ -123,7 +123,7 @@ fn reading_stops_while_much_waits_for_a_lane() {
         begun.push(sources.iter().filter(|source| source.taken() > 0).count());
         0
     });
-    assert_eq!(begun[0], 3, "two on their way, one waiting: {begun:?}");
+    assert_eq!(begun[..3], [1, 2, 2], "one on its way is more than a byte: {begun:?}");
 }
 
 #[test]
