@@ -1,12 +1,12 @@
-use aqe_cloud::postgres::PostgresHub;
+use aqe_cloud::postgres::{PostgresHub, link::AddressParts};
 use aqe_readers::discover;
-use aqe_sync_core::{Engine, Identifier, MemoryLedger, Options, Silent, Mode};
+use aqe_sync_core::{Engine, MemoryLedger, Options, Silent, Mode};
 use futures::executor::block_on;
 use std::time::Instant;
 fn main() {
     let args: Vec<String> = std::env::args().collect();
     let t = Instant::now();
-    let hub = PostgresHub::open(&args[1], &Identifier::new("aqe").unwrap()).unwrap();
+    let hub = PostgresHub::builder(AddressParts::parse(&args[1]).unwrap().build().unwrap()).open().unwrap();
     println!("open {:?}", t.elapsed());
     let ledger = MemoryLedger::new();
     for mode in [Mode::Incremental, Mode::Incremental, Mode::Full] {

@@ -38,7 +38,7 @@ pub(crate) enum Command {
     /// Shows when each stream was last synced, how much the hub holds, and what needs attention
     Status,
     /// Compares the sources with the hub, record by record
-    Verify,
+    Verify(VerifyFlags),
     /// Shows the effective configuration and where each value comes from
     Config,
     /// Prepares a project: the hub with all its tables, and a commented configuration file
@@ -97,6 +97,21 @@ impl SyncFlags {
         ];
         flags.iter().find(|(set, _)| *set).map(|(_, name)| *name)
     }
+}
+
+/// Flags that change a comparison.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Args)]
+#[command(next_help_heading = "Verify")]
+pub(crate) struct VerifyFlags {
+    /// Make the hashes of the hub's rows anew: finds rows that were edited there
+    #[arg(long)]
+    pub(crate) deep: bool,
+    /// Send exactly the records that differ, delete what only the hub has, and compare again
+    #[arg(long)]
+    pub(crate) repair: bool,
+    /// Allow a repair to mark more than half of a stream's records as deleted
+    #[arg(long, requires = "repair")]
+    pub(crate) allow_mass_delete: bool,
 }
 
 /// Flags that every command takes, before or after its name.
@@ -180,6 +195,17 @@ mod tests {
     }
 
     #[test]
+    fn a_comparison_can_be_deep_and_repair_what_it_finds() {
+        let flags = |line| match command(line) {
+            Ok(Command::Verify(flags)) => (flags.deep, flags.repair, flags.allow_mass_delete),
+            other => panic!("{line}: {:?}", other.map_err(|failure| failure.message)),
+        };
+        assert_eq!(flags("aqe-sync verify"), (false, false, false));
+        assert_eq!(flags("aqe-sync verify --deep"), (true, false, false));
+        assert_eq!(flags("aqe-sync verify --repair --deep --allow-mass-delete"), (true, true, true));
+    }
+
+    #[test]
     fn common_flags_stand_before_or_after_the_command() {
         for line in
             ["aqe-sync --env ci status --json", "aqe-sync status --json --env ci", "aqe-sync --json --env=ci status"]
@@ -197,6 +223,9 @@ mod tests {
             "aqe-sync --full sync --append",
             "aqe-sync --full status",
             "aqe-sync status --dry-run",
+            "aqe-sync verify --full",
+            "aqe-sync verify --allow-mass-delete",
+            "aqe-sync status --repair",
             "aqe-sync --bidirectional",
             "aqe-sync -v -q",
             "aqe-sync nonsense",

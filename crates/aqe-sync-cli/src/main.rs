@@ -101,7 +101,7 @@ fn execute(
     match command {
         Command::Sync(flags) => command::sync::run(&context, flags),
         Command::Status => command::status::run(&context),
-        Command::Verify => command::verify::run(&context),
+        Command::Verify(flags) => command::verify::run(&context, flags),
         Command::Config => command::config::run(&context),
         Command::Init => command::init::run(&context),
     }

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use crate::config::{Origin, Setting};
 use crate::exit::Failure;
 use aqe_readers::find_root;
+use aqe_sync_core::hash::fields_hash;
+use aqe_sync_core::{Instance, Value};
 
 /// What this tool keeps in a project: the embedded hub, the ledger.
 pub(crate) const STATE_FOLDER: &str = ".aqe-sync";
@@ -38,11 +40,28 @@ pub(crate) fn default_environment(root: &Path) -> String {
 }
 
 fn environment_name(host: &str, project: &str) -> String {
-    let clean = |name: &str, fallback: &str| {
-        let kept: String = name.trim().chars().filter(|c| !c.is_control()).collect();
-        if kept.is_empty() { fallback.to_owned() } else { kept }
-    };
     format!("{}:{}", clean(host, "host"), clean(project, "project"))
+}
+
+/// Which installation this is: the same for one checkout on one machine, another for
+/// any other. A hash to compare, then `HOST:ROOT` for people.
+pub(crate) fn instance(root: &Path) -> Instance {
+    // Not everywhere, and not readable for everybody: host and root tell most apart.
+    let machine = std::fs::read_to_string("/etc/machine-id").unwrap_or_default();
+    let host = hostname::get().unwrap_or_default();
+    instance_name(&machine, &host.to_string_lossy(), &root.to_string_lossy())
+}
+
+fn instance_name(machine: &str, host: &str, root: &str) -> Instance {
+    let (machine_id, host_name, place) = (Value::from(machine.trim()), Value::from(host), Value::from(root));
+    let hash = fields_hash([("machine", &machine_id), ("host", &host_name), ("root", &place)]);
+    Instance::new(format!("{hash:016x} {}:{}", clean(host, "host"), clean(root, "root")))
+}
+
+/// A name without what does not belong into one.
+fn clean(name: &str, fallback: &str) -> String {
+    let kept: String = name.trim().chars().filter(|c| !c.is_control()).collect();
+    if kept.is_empty() { fallback.to_owned() } else { kept }
 }
 
 /// The ledger's file.
@@ -82,6 +101,20 @@ mod tests {
     fn an_unnamed_host_or_project_gets_a_name() {
         assert_eq!(environment_name("laptop", "shop"), "laptop:shop");
         assert_eq!(environment_name("", "\n"), "host:project");
+    }
+
+    #[test]
+    fn one_checkout_on_one_machine_has_one_instance_and_any_other_another() {
+        let here = instance_name("m\n", "laptop", "/home/me/shop");
+        assert_eq!(here, instance_name("m", "laptop", "/home/me/shop"));
+        for (machine, host, root) in
+            [("n", "laptop", "/home/me/shop"), ("m", "devpod", "/home/me/shop"), ("m", "laptop", "/home/me/shop2")]
+        {
+            assert_ne!(here, instance_name(machine, host, root));
+        }
+        let (hash, place) = here.as_str().split_once(' ').expect("two parts");
+        assert!(hash.len() == 16 && hash.chars().all(|digit| digit.is_ascii_hexdigit()), "{hash}");
+        assert_eq!(place, "laptop:/home/me/shop");
     }
 
     #[test]

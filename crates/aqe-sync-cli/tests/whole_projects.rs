@@ -133,9 +133,67 @@ fn verify_names_what_differs_until_a_full_sync_puts_it_right() {
     hub.execute("DELETE FROM patterns WHERE id = ?1", [&deleted]).expect("deleted");
     let output = run(root.path(), &["verify", "--json"]);
     assert_eq!((output.status.code(), &json(&output)["status"]), (Some(1), &"differ".into()));
+    assert!(!said(&output).contains(&edited) && said(&output).contains(&deleted), "{}", said(&output));
+    let output = run(root.path(), &["verify", "--deep", "--json"]);
+    assert_eq!((output.status.code(), &json(&output)["status"]), (Some(1), &"differ".into()));
     assert!(said(&output).contains(&edited) && said(&output).contains(&deleted), "{}", said(&output));
     assert_eq!(run(root.path(), &["--full"]).status.code(), Some(0));
-    assert_eq!(run(root.path(), &["verify"]).status.code(), Some(0));
+    assert_eq!(run(root.path(), &["verify", "--deep"]).status.code(), Some(0));
+}
+
+#[test]
+fn a_repair_sends_what_differs_and_tells_both_comparisons() {
+    let root = sample();
+    run(root.path(), &["-q"]);
+    let hub = Connection::open(root.path().join(HUB)).expect("opened");
+    let versions = || -> Vec<(String, i64)> {
+        let mut statement = hub.prepare("SELECT id, sync_version FROM patterns ORDER BY id").expect("prepared");
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).expect("read");
+        rows.collect::<Result<_, _>>().expect("read")
+    };
+    let before = versions();
+    let (edited, deleted) = (&before[0].0, &before[1].0);
+    hub.execute("UPDATE patterns SET pattern = 'edited' WHERE id = ?1", [edited]).expect("edited");
+    hub.execute("DELETE FROM patterns WHERE id = ?1", [deleted]).expect("deleted");
+
+    let output = run(root.path(), &["verify", "--repair", "--json"]);
+    let report = json(&output);
+    assert_eq!((output.status.code(), &report["status"]), (Some(0), &"match".into()), "{}", said(&output));
+    assert_eq!((&report["before"]["status"], &report["run"]["totals"]["inserted"]), (&"differ".into(), &1.into()));
+    let repaired: u64 =
+        report["streams"].as_array().expect("a list").iter().filter_map(|s| s["repaired"].as_u64()).sum();
+    assert_eq!(repaired, 1);
+
+    let output = run(root.path(), &["verify", "--deep", "--repair"]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let expected =
+        format!("1 difference repaired; the hub now holds what the sources hold: {RECORDS} records compared");
+    assert!(said(&output).contains(&expected) && said(&output).contains(edited), "{}", said(&output));
+    let after = versions();
+    assert_eq!(after[2..], before[2..], "rows that were the same were not written");
+    assert!(after[..2] != before[..2]);
+
+    let output = run(root.path(), &["verify", "--deep", "--repair", "--json"]);
+    assert_eq!((output.status.code(), &json(&output)["run"]), (Some(0), &Value::Null));
+    assert_eq!(json(&run(root.path(), &["--json"]))["totals"]["updated"], 0);
+}
+
+#[test]
+fn a_repair_that_would_delete_most_of_a_stream_says_how_to_allow_it() {
+    let root = sample();
+    run(root.path(), &["-q"]);
+    let hub = Connection::open(root.path().join(HUB)).expect("opened");
+    let columns = "source_env, source, stream, sync_version, synced_at";
+    let sql = format!(
+        "INSERT INTO patterns (id, content_hash, {columns}) WITH n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n \
+         WHERE i < 900) SELECT 'x' || i, content_hash + i, {columns} FROM n, (SELECT * FROM patterns LIMIT 1)"
+    );
+    hub.execute(&sql, []).expect("added");
+    let output = run(root.path(), &["verify", "--repair"]);
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    assert!(said(&output).contains("--allow-mass-delete"), "{}", said(&output));
+    let output = run(root.path(), &["verify", "--repair", "--allow-mass-delete"]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
 }
 
 #[test]

@@ -188,7 +188,9 @@ mod tests {
     fn the_sum_sees_what_an_xor_does_not() {
         let add = |numbers: [u64; 2]| {
             let mut digest = Digest::new(0);
-            numbers.into_iter().for_each(|number| digest.add(hash(number)));
+            for number in numbers {
+                digest.add(hash(number));
+            }
             digest.into_buckets().remove(0)
         };
         let (one, other) = (add([1 << 40 | 1, 1 << 50 | 2]), add([!(1 << 40 | 1), !(1 << 50 | 2)]));

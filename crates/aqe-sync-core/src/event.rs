@@ -7,7 +7,8 @@ use crate::{Error, SourceName, StreamName};
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event<'a> {
-    /// A source is about to be looked at.
+    /// A source is about to be looked at; deliveries of those before it may still be
+    /// on their way.
     SourceStarted {
         /// Which.
         source: &'a SourceName,
@@ -26,7 +27,8 @@ pub enum Event<'a> {
         /// Which.
         stream: &'a StreamName,
     },
-    /// A batch was compared, and what changed of it is durable in the sink.
+    /// A batch was compared; what changed of it is durable in the sink, on its way
+    /// there, or about to be sent.
     Progress {
         /// Of which source.
         source: &'a SourceName,

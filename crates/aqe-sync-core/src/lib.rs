@@ -22,6 +22,7 @@
 #![deny(missing_docs, clippy::print_stdout, clippy::print_stderr)]
 
 pub mod aside;
+pub mod audit;
 pub mod coerce;
 pub mod conflict;
 pub mod digest;
@@ -48,6 +49,7 @@ mod transform;
 mod value;
 pub mod vector;
 pub mod verify;
+mod walk;
 
 pub use conflict::{Conflict, ConflictKind, ConflictPolicy, PolicySpec, Resolution};
 pub use embed::Embedder;
@@ -66,4 +68,4 @@ pub use source::{Batch, BatchLimits, BatchStream, DynSource, Fingerprint, ReadRe
 pub use time::Timestamp;
 pub use transform::Transform;
 pub use value::{Json, Value};
-pub use verify::{StreamVerification, Verdict, VerifyReport, verify};
+pub use verify::{Depth, RepairReport, StreamVerification, Verdict, VerifyReport, repair, verify, verify_deep};

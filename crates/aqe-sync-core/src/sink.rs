@@ -41,7 +41,7 @@ pub struct Delivery {
 pub enum Pushed<T> {
     /// It is durable.
     Committed(Applied, Committed),
-    /// Changes need a decision. The transaction holds all that needs none; letters and
+    /// Changes need a decision, or a letter. The transaction holds all that needs none; letters and
     /// checkpoint are still to be given to it.
     Contested {
         /// The open transaction.
@@ -81,7 +81,7 @@ pub struct KnownRow {
     pub sound: bool,
 }
 
-/// What applying a batch did. Every change is counted once or contested.
+/// What applying a batch did. Every change is counted once, contested or refused.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Applied {
     /// Keys that were new.
@@ -94,7 +94,7 @@ pub struct Applied {
     pub deleted: u64,
     /// Changes that need a decision.
     pub contested: Vec<Contested>,
-    /// Changes that the sink cannot store, each with the reason: to be kept as dead
+    /// Changes that the sink cannot store, each with the reason: they are kept as dead
     /// letters.
     pub refused: Vec<(Change, String)>,
 }
@@ -139,6 +139,24 @@ pub trait Sink: Send + Sync {
     /// finds rows that somebody edited by hand. A sink that cannot do that
     /// answers with what it recorded.
     fn recomputed(&self, stream: &StreamId, table: &Arc<TableSpec>) -> BoxStream<'static, Result<Vec<KnownRow>>> {
+        self.known(stream, table)
+    }
+
+    /// The rows of [`Sink::known`] whose recorded hash is one of `hashes`: how the
+    /// engine gets at the keys of rows to delete, of which it has hashes only.
+    ///
+    /// May answer with more rows, also with rows that the stream has no part in; what
+    /// it leaves out is looked for in [`Sink::known`]. For a row that several streams
+    /// contribute to, the hash of this stream's contribution counts: where that is not
+    /// at hand, all such rows may be given. The default answers with all that is known,
+    /// which over a slow link costs much for one delete.
+    fn keys_of(
+        &self,
+        stream: &StreamId,
+        table: &Arc<TableSpec>,
+        hashes: Vec<ContentHash>,
+    ) -> BoxStream<'static, Result<Vec<KnownRow>>> {
+        drop(hashes);
         self.known(stream, table)
     }
 
@@ -220,7 +238,7 @@ pub trait Sink: Send + Sync {
             let Delivery { changes, letters, checkpoint } = delivery;
             let mut txn = self.begin(stream, table).await?;
             let applied = if changes.is_empty() { Applied::default() } else { txn.apply(changes).await? };
-            if !applied.contested.is_empty() {
+            if !applied.contested.is_empty() || !applied.refused.is_empty() {
                 return Ok(Pushed::Contested { txn, applied, letters, checkpoint });
             }
             if !letters.is_empty() {

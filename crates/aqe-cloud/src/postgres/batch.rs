@@ -12,7 +12,7 @@ use futures::SinkExt as _;
 use postgres_types::Type;
 use tokio_postgres::CopyInSink;
 
-use super::fault::Failure;
+use super::failure::Failure;
 use super::vectors::Vectors;
 use super::statements::LEADING;
 use super::wire::{Array, CopyRows, Wire};
@@ -118,7 +118,7 @@ fn columns(
 pub(super) fn arrays(rows: &[Staged<'_>], table: &TableSpec, vectors: &Vectors) -> Result<Vec<(Array, Type)>> {
     const LEADING_TYPES: [Type; LEADING] =
         [Type::INT8, Type::BOOL, Type::INT8, Type::INT8, Type::TEXT, Type::TEXT, Type::JSONB, Type::JSONB];
-    let own = table.columns().iter().map(|column| element_type(column.kind, vectors));
+    let own = table.columns().iter().map(|column| column_type(column.kind, vectors));
     let elements: Vec<Type> = LEADING_TYPES.into_iter().chain(own).collect();
     let mut arrays: Vec<Array> = elements.iter().map(|element| Array::new(element.oid())).collect();
     for row in rows {
@@ -134,7 +134,7 @@ pub(super) fn arrays(rows: &[Staged<'_>], table: &TableSpec, vectors: &Vectors) 
     Ok(arrays.into_iter().zip(types).collect())
 }
 
-fn element_type(kind: ColumnType, vectors: &Vectors) -> Type {
+pub(super) fn column_type(kind: ColumnType, vectors: &Vectors) -> Type {
     match kind {
         ColumnType::Bool => Type::BOOL,
         ColumnType::Int => Type::INT8,

@@ -130,7 +130,7 @@ pub(super) async fn write_checkpoint(
     Ok(sequence.unsigned_abs())
 }
 
-/// Letters, checkpoint and `COMMIT`, all at once.
+/// Letters, checkpoint and the end of the transaction, all at once.
 ///
 /// A `COMMIT` after an error is answered as if all were well, while the server rolls
 /// back: whoever gets an `Err` here must not take the transaction for durable.
@@ -149,7 +149,7 @@ pub(super) async fn close(
     let settled = settle_letters(client, dialect, stream, checkpoint);
     let end = async {
         let sequence = write_checkpoint(client, dialect, stream, table, checkpoint);
-        let (sequence, committed) = futures::join!(sequence, client.batch_execute("COMMIT"));
+        let (sequence, committed) = futures::join!(sequence, client.batch_execute(dialect.brackets.commit));
         let sequence = sequence?;
         committed.map(|()| sequence)
     };

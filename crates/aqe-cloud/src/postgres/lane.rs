@@ -5,30 +5,31 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::{Mutex, MutexGuard, OwnedMutexGuard};
-use tokio_postgres::{Client, Statement};
+use tokio_postgres::Statement;
 
-use super::fault::Failure;
+use super::failure::Failure;
+use super::link::Link;
 
 /// One connection. Transactions on it follow one another in the order in which its
 /// turn is taken; a transaction that is sent as a whole gives the turn back as soon as
 /// everything is on its way.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Lane {
     turn: Arc<Mutex<Session>>,
     waiting: AtomicUsize,
 }
 
 /// What the connection knows.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Session {
-    client: Option<Arc<Client>>,
+    link: Option<Arc<Link>>,
     copies: HashMap<String, Statement>,
 }
 
 impl Lane {
     /// Over a connection that is there already.
-    pub(super) fn of(client: Client) -> Self {
-        let session = Session { client: Some(Arc::new(client)), copies: HashMap::new() };
+    pub(super) fn of(link: Link) -> Self {
+        let session = Session { link: Some(Arc::new(link)), copies: HashMap::new() };
         Self { turn: Arc::new(Mutex::new(session)), ..Self::default() }
     }
 
@@ -57,25 +58,30 @@ impl Lane {
 }
 
 impl Session {
+    /// Whether there ever was a connection.
+    pub(super) fn was_open(&self) -> bool {
+        self.link.is_some()
+    }
+
     /// The connection, if it is alive.
-    pub(super) fn client(&self) -> Option<Arc<Client>> {
-        self.client.clone().filter(|client| !client.is_closed())
+    pub(super) fn link(&self) -> Option<Arc<Link>> {
+        self.link.clone().filter(|link| !link.is_closed())
     }
 
     /// Replaces a connection that is lost.
-    pub(super) fn set_client(&mut self, client: Client) -> Arc<Client> {
-        let client = Arc::new(client);
-        self.client = Some(Arc::clone(&client));
+    pub(super) fn replace(&mut self, link: Link) -> Arc<Link> {
+        let link = Arc::new(link);
+        self.link = Some(Arc::clone(&link));
         self.copies.clear();
-        client
+        link
     }
 
     /// A `COPY`, prepared once per connection.
-    pub(super) async fn copy(&mut self, client: &Client, sql: &str) -> Result<Statement, Failure> {
+    pub(super) async fn copy(&mut self, link: &Link, sql: &str) -> Result<Statement, Failure> {
         if let Some(statement) = self.copies.get(sql) {
             return Ok(statement.clone());
         }
-        let statement = client.prepare(sql).await?;
+        let statement = link.prepare(sql).await?;
         self.copies.insert(sql.to_owned(), statement.clone());
         Ok(statement)
     }

@@ -1,10 +1,15 @@
-//! A hub in PostgreSQL.
+//! A hub in PostgreSQL: [`PostgresHub`] is the sink, [`link`] leads to the server,
+//! [`schema`] makes and checks what is there.
 
 mod batch;
 mod bookkeeping;
-mod fault;
+mod connections;
+mod deliver;
+mod failure;
+mod history;
 mod hub;
 mod lane;
+pub mod link;
 mod push;
 mod rows;
 pub mod schema;
@@ -14,5 +19,5 @@ mod txn;
 mod vectors;
 mod wire;
 
-pub use hub::PostgresHub;
+pub use hub::{DEFAULT_SCHEMA, HubBuilder, PostgresHub};
 pub use txn::PostgresTxn;

@@ -5,17 +5,19 @@
 //! transaction that stays open until somebody has decided.
 
 use std::pin::pin;
+use std::task::Poll;
 
 use aqe_sync_core::{Applied, Committed, Delivery, Operation, StreamId};
 use futures::poll;
 use postgres_types::Type;
 use tokio::sync::MutexGuard;
-use tokio_postgres::{Client, Error, Row, error::SqlState};
+use tokio_postgres::{Error, Row, error::SqlState};
 
 use super::batch::{Common, SMALL, Staged, arrays, copy_new, copy_staged};
 use super::bookkeeping::{Param, close};
-use super::fault::Failure;
-use super::lane::{Lane, Session};
+use super::failure::Failure;
+use super::lane::Session;
+use super::link::Link;
 use super::statements::Dialect;
 use super::table::{Parameters, Table};
 use super::wire::Array;
@@ -44,28 +46,27 @@ pub(super) struct Push<'a> {
 
 impl Push<'_> {
     /// Sends it; `session` is given back as soon as everything is on its way.
-    pub(super) async fn send(&self, lane: &Lane, client: &Client) -> Result<Sent, Failure> {
-        let session = lane.turn().await;
+    pub(super) async fn send(&self, session: MutexGuard<'_, Session>, link: &Link) -> Result<Sent, Failure> {
         if self.delivery.changes.is_empty() {
             let sending = async {
-                let (begun, closed) = futures::join!(client.batch_execute(BEGIN), self.close(client));
+                let (begun, closed) = futures::join!(link.batch_execute(self.dialect.brackets.begin), self.close(link));
                 begun?;
                 Ok(Sent::Committed(Applied::default(), Committed { sequence: closed? }))
             };
-            return whole(session, sending).await;
+            return self.whole(session, link, sending).await;
         }
         if self.size <= SMALL {
             let arrays = arrays(&Staged::changes(&self.delivery.changes), &self.table.spec, &self.dialect.vectors)?;
-            return whole(session, self.merge(client, Some(&arrays))).await;
+            return self.whole(session, link, self.merge(link, Some(&arrays))).await;
         }
         if self.new {
-            return self.copy_directly(client, session).await;
+            return self.copy_directly(link, session).await;
         }
-        self.copy_and_merge(client, session).await
+        self.copy_and_merge(link, session).await
     }
 
     /// Through the staging table, filled here from arrays or before by `COPY`.
-    async fn merge(&self, client: &Client, arrays: Option<&[(Array, Type)]>) -> Result<Sent, Failure> {
+    async fn merge(&self, link: &Link, arrays: Option<&[(Array, Type)]>) -> Result<Sent, Failure> {
         let sql = &self.table.sql;
         let has_base = self.delivery.changes.iter().any(|change| change.base.is_some());
         let deletes = self.delivery.changes.iter().any(|change| change.operation == Operation::Delete);
@@ -74,12 +75,12 @@ impl Push<'_> {
         let parameters = parameters.list();
         let run = |sql, wanted: bool| {
             let parameters = parameters.as_slice();
-            async move { if wanted { client.execute_typed(sql, parameters).await } else { Ok(0) } }
+            async move { if wanted { link.execute_typed(sql, parameters).await } else { Ok(0) } }
         };
         let fill = async {
             let Some(arrays) = arrays else { return Ok(()) };
-            let begun = client.batch_execute(self.table.begin.as_str());
-            let (begun, filled) = futures::join!(begun, fill(client, &sql.stage_arrays, arrays));
+            let begun = link.batch_execute(self.table.begin.as_str());
+            let (begun, filled) = futures::join!(begun, fill(link, &sql.stage_arrays, arrays));
             begun.and(filled.map(drop))
         };
         let (filled, bumped, updated, deleted, inserted, guarded, closed) = futures::join!(
@@ -88,8 +89,8 @@ impl Push<'_> {
             run(&sql.update, has_base),
             run(&sql.tombstone, deletes),
             run(&sql.insert, upserts > 0),
-            client.query_typed(&sql.guard, &parameters[..3]),
-            self.close(client),
+            link.query_typed(&sql.guard, &parameters[..3]),
+            self.close(link),
         );
         filled?;
         bumped?;
@@ -104,9 +105,9 @@ impl Push<'_> {
         Ok(Sent::Committed(applied, Committed { sequence }))
     }
 
-    async fn copy_and_merge(&self, client: &Client, mut session: MutexGuard<'_, Session>) -> Result<Sent, Failure> {
-        let statement = session.copy(client, &self.table.sql.stage_copy).await?;
-        let (begun, copying) = futures::join!(client.batch_execute(&self.table.begin), client.copy_in(&statement));
+    async fn copy_and_merge(&self, link: &Link, mut session: MutexGuard<'_, Session>) -> Result<Sent, Failure> {
+        let statement = session.copy(link, &self.table.sql.stage_copy).await?;
+        let (begun, copying) = futures::join!(link.batch_execute(&self.table.begin), link.copy_in(&statement));
         let started = begun.and(copying);
         let fed = match started {
             Ok(copying) => {
@@ -117,23 +118,23 @@ impl Push<'_> {
             }
             Err(error) => Err(error.into()),
         };
-        let mut copying = undone_if_failed(client, fed).await?;
+        let mut copying = self.undone_if_failed(link, fed).await?;
         let sending = async {
-            let (copied, merged) = futures::join!(copying.as_mut().finish(), self.merge(client, None));
+            let (copied, merged) = futures::join!(copying.as_mut().finish(), self.merge(link, None));
             copied?;
             merged
         };
-        whole(session, sending).await
+        self.whole(session, link, sending).await
     }
 
-    async fn copy_directly(&self, client: &Client, mut session: MutexGuard<'_, Session>) -> Result<Sent, Failure> {
-        let statement = session.copy(client, &self.table.sql.direct_copy).await?;
+    async fn copy_directly(&self, link: &Link, mut session: MutexGuard<'_, Session>) -> Result<Sent, Failure> {
+        let statement = session.copy(link, &self.table.sql.direct_copy).await?;
         let parameters = Parameters::new(self.stream, self.table, self.delivery.checkpoint.at);
         let parameters = parameters.list();
         let (begun, bumped, copying) = futures::join!(
-            client.batch_execute(BEGIN),
-            client.query_typed_one(&self.table.sql.bump, &parameters),
-            client.copy_in(&statement),
+            link.batch_execute(self.dialect.brackets.begin),
+            link.query_typed_one(&self.table.sql.bump, &parameters),
+            link.copy_in(&statement),
         );
         let started = begun.and(bumped).and_then(|row| row.try_get(0)).and_then(|version| Ok((version, copying?)));
         let fed = match started {
@@ -146,9 +147,9 @@ impl Push<'_> {
             }
             Err(error) => Err(error.into()),
         };
-        let mut copying = undone_if_failed(client, fed).await?;
+        let mut copying = self.undone_if_failed(link, fed).await?;
         let sending = async {
-            let (copied, closed) = futures::join!(copying.as_mut().finish(), self.close(client));
+            let (copied, closed) = futures::join!(copying.as_mut().finish(), self.close(link));
             match copied {
                 Err(error) if error.code() == Some(&SqlState::UNIQUE_VIOLATION) => return Ok(Sent::NotNew),
                 copied => copied?,
@@ -156,45 +157,51 @@ impl Push<'_> {
             let inserted = self.delivery.changes.len() as u64;
             Ok(Sent::Committed(Applied { inserted, ..Applied::default() }, Committed { sequence: closed? }))
         };
-        whole(session, sending).await
+        self.whole(session, link, sending).await
     }
 
-    async fn close(&self, client: &Client) -> Result<u64, Error> {
+    async fn close(&self, link: &Link) -> Result<u64, Error> {
         let Delivery { letters, checkpoint, .. } = self.delivery;
-        close(client, self.dialect, self.stream, &self.table.spec, letters, checkpoint).await
+        close(link, self.dialect, self.stream, &self.table.spec, letters, checkpoint).await
     }
-}
 
-/// Starts a transaction whatever the server's defaults are.
-pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
-
-/// Ends a transaction that broke off before its `COMMIT` was sent. A `COPY` that was
-/// dropped unfinished counts as failed.
-async fn undone_if_failed<T>(client: &Client, outcome: Result<T, Failure>) -> Result<T, Failure> {
-    if outcome.is_err() {
-        // Without a connection there is no transaction either.
-        let _ = client.batch_execute("ROLLBACK").await;
+    /// Ends a transaction that broke off before its end was sent. A `COPY` that was
+    /// dropped unfinished counts as failed.
+    async fn undone_if_failed<T>(&self, link: &Link, outcome: Result<T, Failure>) -> Result<T, Failure> {
+        if outcome.is_err() {
+            // Without a connection there is no transaction either.
+            let _ = link.batch_execute(self.dialect.brackets.rollback).await;
+        }
+        outcome
     }
-    outcome
-}
 
-/// Everything is on its way after the first poll: then others may use the connection.
-async fn whole<T>(
-    session: MutexGuard<'_, Session>,
-    sending: impl Future<Output = Result<T, Failure>>,
-) -> Result<T, Failure> {
-    let mut sending = pin!(sending);
-    if let std::task::Poll::Ready(result) = poll!(sending.as_mut()) {
-        return result;
+    /// Everything is on its way after the first poll: then others may use the connection.
+    async fn whole(
+        &self,
+        session: MutexGuard<'_, Session>,
+        link: &Link,
+        sending: impl Future<Output = Result<Sent, Failure>>,
+    ) -> Result<Sent, Failure> {
+        let mut sending = pin!(sending);
+        if let Poll::Ready(result) = poll!(sending.as_mut()) {
+            return result;
+        }
+        if self.dialect.brackets.undoes_itself {
+            drop(session);
+            return sending.await;
+        }
+        let sent = sending.await;
+        if !matches!(sent, Ok(Sent::Committed(..))) {
+            link.batch_execute(self.dialect.brackets.rollback).await?;
+        }
+        sent
     }
-    drop(session);
-    sending.await
 }
 
 /// Fills the staging table from arrays.
-pub(super) async fn fill(client: &Client, sql: &str, arrays: &[(Array, Type)]) -> Result<u64, Error> {
+pub(super) async fn fill(link: &Link, sql: &str, arrays: &[(Array, Type)]) -> Result<u64, Error> {
     let parameters: Vec<Param<'_>> = arrays.iter().map(|(array, kind)| (array as _, kind.clone())).collect();
-    client.execute_typed(sql, &parameters).await
+    link.execute_typed(sql, &parameters).await
 }
 
 fn is_undecided(guarded: &Result<Vec<Row>, Error>) -> bool {

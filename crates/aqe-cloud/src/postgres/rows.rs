@@ -10,7 +10,7 @@ use postgres_types::Type;
 use tokio_postgres::{Client, Row as SqlRow};
 
 use super::bookkeeping::{Param, names};
-use super::fault::Failure;
+use super::failure::Failure;
 use super::statements::Dialect;
 use super::wire::{Array, Raw, Wire, read};
 

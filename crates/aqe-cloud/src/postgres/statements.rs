@@ -48,11 +48,41 @@ pub(crate) struct Statements {
     pub(crate) settle_tombstones: String,
 }
 
+/// What begins and ends one delivery.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Brackets {
+    pub(crate) begin: &'static str,
+    pub(crate) commit: &'static str,
+    pub(crate) rollback: &'static str,
+    /// Whether a failure undoes itself when `commit` follows it.
+    pub(crate) undoes_itself: bool,
+}
+
+impl Brackets {
+    /// A transaction, whatever the server's defaults are.
+    pub(crate) const TRANSACTION: Self = Self {
+        begin: "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
+        commit: "COMMIT",
+        rollback: "ROLLBACK",
+        undoes_itself: true,
+    };
+
+    /// A part of one transaction around everything, which nobody ever commits: a dry
+    /// run sees what it wrote, and nobody else does.
+    pub(crate) const DRY_RUN: Self = Self {
+        begin: "SAVEPOINT delivery",
+        commit: "RELEASE SAVEPOINT delivery",
+        rollback: "ROLLBACK TO SAVEPOINT delivery; RELEASE SAVEPOINT delivery",
+        undoes_itself: false,
+    };
+}
+
 /// Builds statements for tables of one hub.
 #[derive(Clone, Debug)]
 pub(crate) struct Dialect {
     pub(crate) schema: Identifier,
     pub(crate) vectors: Vectors,
+    pub(crate) brackets: Brackets,
 }
 
 impl Dialect {

@@ -6,7 +6,6 @@ use aqe_sync_core::{StreamId, TableSpec, Timestamp};
 use postgres_types::Type;
 
 use super::bookkeeping::{Param, names};
-use super::push::BEGIN;
 use super::statements::{Dialect, Statements};
 use super::wire::Wire;
 
@@ -22,7 +21,12 @@ pub(super) struct Table {
 impl Table {
     pub(super) fn new(dialect: &Dialect, spec: &Arc<TableSpec>) -> Self {
         let sql = dialect.statements(spec);
-        let begin = format!("{BEGIN}; {}", sql.stage);
+        let brackets = &dialect.brackets;
+        let mut begin = format!("{}; {}", brackets.begin, sql.stage);
+        if !brackets.undoes_itself {
+            // Without a COMMIT nothing empties it.
+            begin = format!("{begin}; {}", sql.clear);
+        }
         Self { spec: Arc::clone(spec), sql, begin }
     }
 }

@@ -10,12 +10,13 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use tokio::runtime::Handle;
 use tokio::sync::OwnedMutexGuard;
-use tokio_postgres::{Client, Row as SqlRow};
+use tokio_postgres::Row as SqlRow;
 
 use super::batch::{SMALL, Staged, arrays, copy_staged};
 use super::bookkeeping::{close, write_conflicts};
-use super::fault::{Failure, Place};
+use super::failure::Failure;
 use super::lane::Session;
+use super::link::Link;
 use super::push::fill;
 use super::statements::Dialect;
 use super::table::{Parameters, Table};
@@ -23,12 +24,11 @@ use super::wire::{Raw, read};
 
 /// A transaction on a PostgreSQL hub.
 pub struct PostgresTxn {
-    pub(super) client: Arc<Client>,
-    pub(super) dialect: Arc<Dialect>,
-    pub(super) place: Arc<Place>,
-    pub(super) stream: StreamId,
-    pub(super) table: Arc<Table>,
-    pub(super) now: Timestamp,
+    link: Arc<Link>,
+    dialect: Arc<Dialect>,
+    stream: StreamId,
+    table: Arc<Table>,
+    now: Timestamp,
     letters: Vec<DeadLetter>,
     applied: bool,
     runtime: Handle,
@@ -38,9 +38,8 @@ pub struct PostgresTxn {
 
 /// What a transaction works on.
 pub(super) struct Opened {
-    pub(super) client: Arc<Client>,
+    pub(super) link: Arc<Link>,
     pub(super) dialect: Arc<Dialect>,
-    pub(super) place: Arc<Place>,
     pub(super) runtime: Handle,
     pub(super) session: OwnedMutexGuard<Session>,
 }
@@ -48,12 +47,11 @@ pub(super) struct Opened {
 impl PostgresTxn {
     /// Begins.
     pub(super) async fn begin(opened: Opened, stream: StreamId, table: Arc<Table>) -> Result<Self> {
-        let Opened { client, dialect, place, runtime, session } = opened;
+        let Opened { link, dialect, runtime, session } = opened;
         // Made before BEGIN has an answer: who stops waiting for it rolls back, too.
         let txn = Self {
-            client,
+            link,
             dialect,
-            place,
             stream,
             table,
             now: Timestamp::now(),
@@ -62,27 +60,27 @@ impl PostgresTxn {
             runtime,
             session: Some(session),
         };
-        let begun = txn.client.batch_execute(&txn.table.begin).await;
+        let begun = txn.link.batch_execute(&txn.table.begin).await;
         begun.map_err(|error| txn.error(error.into()))?;
         Ok(txn)
     }
 
     fn error(&self, failure: Failure) -> Error {
-        failure.into_error(&self.place, "writing to").context("table", self.table.spec.name())
+        failure.into_error(&self.link, "writing").context("table", self.table.spec.name())
     }
 
     /// Fills the staging table, which is empty before.
     async fn stage(&self, rows: &[Staged<'_>], size: usize) -> Result<(), Failure> {
         let (sql, spec, vectors) = (&self.table.sql, &self.table.spec, &self.dialect.vectors);
         if self.applied {
-            self.client.batch_execute(&sql.clear).await?;
+            self.link.batch_execute(&sql.clear).await?;
         }
         if size <= SMALL {
             let arrays = arrays(rows, spec, vectors)?;
-            fill(&self.client, &sql.stage_arrays, &arrays).await?;
+            fill(&self.link, &sql.stage_arrays, &arrays).await?;
             return Ok(());
         }
-        let mut copying = Box::pin(self.client.copy_in(&sql.stage_copy).await?);
+        let mut copying = Box::pin(self.link.copy_in(&sql.stage_copy).await?);
         copy_staged(&mut copying, rows, spec, vectors).await?;
         copying.as_mut().finish().await?;
         Ok(())
@@ -93,13 +91,13 @@ impl PostgresTxn {
             return Ok(0);
         }
         let parameters = Parameters::new(&self.stream, &self.table, self.now);
-        self.client.execute_typed(sql, &parameters.list()).await
+        self.link.execute_typed(sql, &parameters.list()).await
     }
 
     /// Merges changes; those that the server refuses as data are found one by one.
     fn merge<'a>(&'a mut self, changes: Vec<Change>) -> BoxFuture<'a, Result<Applied, Failure>> {
         Box::pin(async move {
-            self.client.batch_execute("SAVEPOINT batch").await?;
+            self.link.batch_execute("SAVEPOINT batch").await?;
             let failure = match self.try_merge(&changes).await {
                 Ok((mut applied, contested)) => {
                     applied.contested = self.images(changes, contested)?;
@@ -108,7 +106,7 @@ impl PostgresTxn {
                 Err(failure) if failure.is_of_data() => failure,
                 Err(failure) => return Err(failure),
             };
-            self.client.batch_execute("ROLLBACK TO SAVEPOINT batch").await?;
+            self.link.batch_execute("ROLLBACK TO SAVEPOINT batch").await?;
             let mut changes = changes;
             if changes.len() == 1 {
                 let refused = changes.into_iter().map(|change| (change, failure.reason())).collect();
@@ -140,7 +138,7 @@ impl PostgresTxn {
             self.execute(&sql.update, changes.iter().any(|change| change.base.is_some())),
             self.execute(&sql.tombstone, upserts < changes.len()),
             self.execute(&sql.insert, upserts > 0),
-            self.client.query_typed(&sql.contested, &parameters[..3]),
+            self.link.query_typed(&sql.contested, &parameters[..3]),
         );
         bumped?;
         let (updated, deleted, inserted, contested) = (updated?, deleted?, inserted?, contested?);
@@ -183,12 +181,19 @@ impl PostgresTxn {
         });
         let values = values.collect::<Result<Vec<_>, tokio_postgres::Error>>()?;
         let mut content = Row::new(table, values, json(6)?);
+        let edited = hash != Some(content.hash);
         // What was stored counts, not what this version would make of it.
         content.hash = hash.unwrap_or(content.hash);
+        let mut merged_from = merged_from.unwrap_or_default();
+        if edited {
+            // As if the writer came for the first time, so that the row is made anew.
+            let writer = self.stream.contributor();
+            merged_from.retain(|other| other.contributor != writer);
+        }
         let existing = Stored {
             row: content,
             contributor: Contributor { source: source.into(), stream: stream.into() },
-            merged_from: merged_from.unwrap_or_default(),
+            merged_from,
             deleted,
         };
         Ok(Contested { change, existing })
@@ -197,7 +202,7 @@ impl PostgresTxn {
     async fn settle(&self, settled: &[Settled]) -> Result<(), Failure> {
         let conflicts: Vec<_> = settled.iter().filter_map(|settled| settled.conflict.as_ref()).collect();
         let (spec, sql) = (&self.table.spec, &self.table.sql);
-        write_conflicts(&self.client, &self.dialect, &self.stream, spec, &conflicts, self.now).await?;
+        write_conflicts(&self.link, &self.dialect, &self.stream, spec, &conflicts, self.now).await?;
         let decisions = Staged::decisions(settled, spec)?;
         if decisions.is_empty() {
             return Ok(());
@@ -242,7 +247,7 @@ impl SinkTxn for PostgresTxn {
 
     async fn commit(mut self, checkpoint: Checkpoint) -> Result<Committed> {
         let closed =
-            close(&self.client, &self.dialect, &self.stream, &self.table.spec, &self.letters, &checkpoint).await;
+            close(&self.link, &self.dialect, &self.stream, &self.table.spec, &self.letters, &checkpoint).await;
         match closed {
             Ok(sequence) => {
                 self.session = None;
@@ -256,10 +261,10 @@ impl SinkTxn for PostgresTxn {
 impl Drop for PostgresTxn {
     fn drop(&mut self) {
         let Some(session) = self.session.take() else { return };
-        let client = Arc::clone(&self.client);
+        let (link, rollback) = (Arc::clone(&self.link), self.dialect.brackets.rollback);
         self.runtime.spawn(async move {
             // Without a connection there is no transaction either.
-            let _ = client.batch_execute("ROLLBACK").await;
+            let _ = link.batch_execute(rollback).await;
             drop(session);
         });
     }

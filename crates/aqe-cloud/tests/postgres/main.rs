@@ -1,5 +1,7 @@
 //! The hub against a real PostgreSQL, which the tests start themselves.
 
+mod connection;
+mod connection_tls;
 mod schema;
 mod schema_flavours;
 mod schema_refusals;

@@ -37,7 +37,7 @@ struct Peek {
 /// A row as it is stored, and whether all of it could be read.
 struct Loaded {
     stored: Stored,
-    /// Whether no column holds what its type does not allow.
+    /// Whether the columns are what the recorded hash says, as far as they can be read.
     columns: bool,
     /// Whether `merged_from` holds what was written there.
     merged_from: bool,
@@ -326,7 +326,9 @@ impl Transaction {
         let hash = ContentHash::from_i64(row.get(2)?);
         let mut content = Row::new(&self.table, values, extra.map(Json::from_text));
         // What was stored counts, not what this version would make of it.
-        content.hash = hash.unwrap_or(content.hash);
+        let recorded = hash.unwrap_or(content.hash);
+        columns &= content.hash == recorded;
+        content.hash = recorded;
         let deleted: Option<String> = row.get(3)?;
         let merged_from = contributions.is_some();
         let stored = Stored {
@@ -404,17 +406,17 @@ pub(super) fn known_row(
     let (values, mut readable) = read_columns(table, columns, row, 4)?;
     let key = Key::new(values[..table.key_columns().len()].to_vec());
     let recorded: i64 = row.get(0)?;
+    let mut stored = ContentHash::from_i64(recorded);
+    if hash == Hash::Recomputed {
+        let extra: Option<String> = row.get(2).unwrap_or_else(|_| {
+            readable = false;
+            None
+        });
+        stored = Some(Row::new(table, values, extra.map(Json::from_text)).hash);
+    }
     let merged_from = row.get::<_, Option<String>>(1);
-    let merged = !matches!(merged_from, Ok(None));
     let found = match merged_from {
-        Ok(None) if hash == Hash::Recorded => ContentHash::from_i64(recorded),
-        Ok(None) => {
-            let extra: Option<String> = row.get(2).unwrap_or_else(|_| {
-                readable = false;
-                None
-            });
-            Some(Row::new(table, values, extra.map(Json::from_text)).hash)
-        }
+        Ok(None) => stored,
         merged => {
             let contributed = merged.ok().flatten().and_then(|text| contribution_hash(table, &text, writer).ok());
             contributed.unwrap_or_else(|| {
@@ -424,7 +426,7 @@ pub(super) fn known_row(
             })
         }
     };
-    let sound = readable && (merged || found == ContentHash::from_i64(recorded));
+    let sound = readable && stored == ContentHash::from_i64(recorded);
     let found = if readable { found } else { found.and(matchless(recorded)) };
     Ok(found.map(|hash| KnownRow { key, hash, sound }))
 }

@@ -7,6 +7,7 @@ mod locked;
 mod modes;
 mod project;
 mod real;
+mod repairs;
 mod shapes;
 mod state;
 mod values;

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use aqe_readers::{EmbeddedHub, LedgerFile, discover};
-use aqe_sync_core::verify::{VerifyReport, verify};
+use aqe_sync_core::verify::{Depth, RepairReport, VerifyReport, repair, verify, verify_deep};
 use aqe_sync_core::{
-    Engine, Environment, Mode, Options, Report, Result, Silent, Sink as _, Status, StreamReport, tables,
+    DynSource, Engine, Environment, Mode, Options, Report, Result, Silent, Sink as _, Status, StreamReport, tables,
 };
 use futures::executor::block_on;
 use rusqlite::types::Value;
@@ -138,13 +138,38 @@ impl Project {
         block_on(Engine::new(&hub, &ledger, &Silent, options).run(&sources))
     }
 
-    /// Compares sources and hub.
+    /// Compares sources and hub, by what is stored; by what is recorded it must match
+    /// whenever it does so.
     pub(crate) fn verify(&self) -> VerifyReport {
-        let found = discover(&self.root()).expect("listed").found;
-        let sources: Vec<_> = found.into_iter().map(|found| found.source).collect();
+        let deep = self.compare(Depth::Stored);
+        assert!(!deep.matches() || self.compare(Depth::Recorded).matches());
+        deep
+    }
+
+    /// Compares sources and hub.
+    pub(crate) fn compare(&self, depth: Depth) -> VerifyReport {
         let hub = EmbeddedHub::open(&self.hub_path()).expect("opened");
-        block_on(verify(&hub, &sources, &Options::new(Environment::new("test"))))
+        let (sources, options) = (self.sources(), Options::new(Environment::new("test")));
+        let report = match depth {
+            Depth::Recorded => block_on(verify(&hub, &sources, &options)),
+            Depth::Stored => block_on(verify_deep(&hub, &sources, &options)),
+        };
+        report.unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Compares, and puts right what differs.
+    pub(crate) fn repair(&self, depth: Depth) -> RepairReport {
+        let hub = EmbeddedHub::open(&self.hub_path()).expect("opened");
+        let identity = block_on(hub.identity()).expect("known");
+        let ledger = LedgerFile::open(&self.ledger_path(), &identity).expect("opened");
+        let options = Options::new(Environment::new("test"));
+        block_on(repair(&hub, &ledger, &Silent, &self.sources(), &options, depth))
             .unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    fn sources(&self) -> Vec<Box<dyn DynSource>> {
+        let found = discover(&self.root()).expect("listed").found;
+        found.into_iter().map(|found| found.source).collect()
     }
 
     /// Runs SQL on the hub, as somebody who means well would.

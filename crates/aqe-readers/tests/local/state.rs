@@ -3,7 +3,9 @@
 use std::fs;
 
 use aqe_readers::{EmbeddedHub, LedgerFile};
-use aqe_sync_core::{Engine, Environment, ErrorKind, Mode, Options, Silent, Sink as _, Status, StreamId, tables};
+use aqe_sync_core::{
+    Engine, Environment, ErrorKind, Mode, Options, Report, Silent, Sink as _, Status, StreamId, tables,
+};
 use futures::FutureExt as _;
 use futures::executor::block_on;
 use rusqlite::Connection;
@@ -256,4 +258,46 @@ fn an_entry_that_a_later_one_replaces_does_not_hide_what_differs() {
     let report = project.verify();
     let counts: Vec<_> = report.streams.iter().map(|stream| (stream.different_count, stream.unstorable)).collect();
     assert!(counts.contains(&(1, 1)), "{report:#?}");
+}
+
+/// Syncs as another installation: its own ledger, the same hub.
+fn sync_from(project: &Project, instance: &str) -> Report {
+    let shared = project.ledger_path();
+    let own = shared.with_file_name(format!("{instance}.db"));
+    if own.exists() {
+        fs::copy(&own, &shared).expect("copied");
+    } else {
+        let _ = fs::remove_file(&shared);
+    }
+    let report = project.sync_with(|options| Options { instance: instance.into(), ..options });
+    fs::copy(&shared, &own).expect("copied");
+    report
+}
+
+#[test]
+fn two_installations_under_one_name_are_told_so_and_delete_nothing_of_each_other() {
+    let project = Project::empty();
+    let create = "CREATE TABLE patterns (id TEXT PRIMARY KEY, pattern TEXT, usage_count INTEGER);";
+    project.edit(ROOT_DB, &format!("{create} INSERT INTO patterns VALUES ('a', 'x', 1), ('b', 'x', 1)"));
+    assert_eq!(sync_from(&project, "here").status, Status::Ok);
+
+    // The other machine's checkout: one record is not there, one is new.
+    project.edit(ROOT_DB, "DELETE FROM patterns WHERE id = 'a'; INSERT INTO patterns VALUES ('c', 'x', 1)");
+    let report = sync_from(&project, "there");
+    assert_eq!((report.status, report.totals.deleted, report.totals.inserted), (Status::Ok, 0, 1), "{report:#?}");
+    assert!(report.notes.iter().any(|note| note.contains("there takes over")), "{:?}", report.notes);
+
+    project.edit(ROOT_DB, "DELETE FROM patterns; INSERT INTO patterns VALUES ('b', 'x', 1)");
+    let report = sync_from(&project, "here");
+    assert_eq!((report.status, report.totals.deleted, report.totals.unchanged), (Status::Partial, 0, 1), "{report:#?}");
+    let warnings: Vec<_> = report.streams.iter().flat_map(|stream| &stream.warnings).collect();
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert_says(warnings[0], &["environment test", "this one is here", "there wrote", "--env or AQE_ENV"]);
+    let live = project.rows("SELECT id FROM patterns WHERE deleted_at IS NULL ORDER BY id");
+    assert_eq!(live.len(), 3, "{live:?}");
+
+    // In step again: the rest is as ever.
+    project.edit(ROOT_DB, "DELETE FROM patterns");
+    let report = sync_from(&project, "here");
+    assert_eq!((report.status, report.totals.deleted), (Status::Ok, 1), "{report:#?}");
 }

@@ -93,6 +93,7 @@ fn push<S: Sink>(
 
 fn options(settings: &Settings, flags: SyncFlags, priorities: BTreeMap<SourceName, i32>) -> Options {
     let mut options = settled(settings).mode(flags.mode());
+    options.instance = project::instance(&settings.root.value);
     options.allow_mass_delete |= flags.allow_mass_delete;
     options.priorities = priorities;
     options

@@ -3,39 +3,99 @@
 use futures::executor::block_on;
 
 use super::Context;
+use crate::args::VerifyFlags;
 use crate::exit::{Exit, Failure};
-use crate::output::{Cell, Colour, Table, Verbosity, counted};
-use crate::sources;
-use aqe_readers::EmbeddedHub;
-use aqe_sync_core::verify::{StreamVerification, VerifyReport, verify};
+use crate::output::{Cell, Colour, Progress, Table, Verbosity, account, counted};
+use crate::{project, sources};
+use aqe_readers::{EmbeddedHub, LedgerFile};
+use aqe_sync_core::Sink as _;
+use aqe_sync_core::verify::{Depth, RepairReport, StreamVerification, VerifyReport, repair, verify, verify_deep};
 
 /// So many keys are shown per stream and kind; `--json` has more.
 const KEYS_SHOWN: usize = 10;
+
+/// What was found, and what was done about it if that was asked for.
+enum Outcome {
+    Compared(VerifyReport),
+    Repaired(Box<RepairReport>),
+}
 
 /// Compares contents, record by record.
 ///
 /// # Errors
 /// When there is no hub, or it cannot be read.
-pub(crate) fn run(context: &Context<'_>) -> Result<Exit, Failure> {
-    let report = match compare(context) {
-        Ok(report) => report,
+pub(crate) fn run(context: &Context<'_>, flags: VerifyFlags) -> Result<Exit, Failure> {
+    let outcome = match compare(context, flags) {
+        Ok(outcome) => outcome,
         Err(failure) => return context.failed(failure),
     };
-    context.terminal.json(&report)?;
-    tell(context, &report)?;
-    Ok(if report.matches() { Exit::Ok } else { Exit::Warning })
+    let matches = match &outcome {
+        Outcome::Compared(report) => {
+            context.terminal.json(report)?;
+            tell(context, report)?;
+            context.terminal.result(&summary(report, &context.hub_shown()))?;
+            report.matches()
+        }
+        Outcome::Repaired(report) => {
+            context.terminal.json(report)?;
+            tell_repair(context, report)?;
+            report.matches()
+        }
+    };
+    Ok(if matches { Exit::Ok } else { Exit::Warning })
 }
 
-fn compare(context: &Context<'_>) -> Result<VerifyReport, Failure> {
+fn compare(context: &Context<'_>, flags: VerifyFlags) -> Result<Outcome, Failure> {
     let hub_file = context.hub_file()?;
     let chosen = sources::choose(context.settings, context.terminal)?;
     let Some(hub) = EmbeddedHub::open_existing(&hub_file)? else {
         return Err(Failure::failed(format!("there is no hub at {} yet: run aqe-sync first", context.hub_shown())));
     };
-    let options = super::sync::settled(context.settings);
-    Ok(block_on(verify(&hub, &chosen.into_sources(), &options))?)
+    let mut options = super::sync::settled(context.settings);
+    options.allow_mass_delete |= flags.allow_mass_delete;
+    options.priorities.clone_from(&chosen.priorities);
+    let sources = chosen.into_sources();
+    if flags.repair {
+        project::create_state_folder(context.root())?;
+        let ledger = LedgerFile::open(&project::ledger(context.root()), &block_on(hub.identity())?)?;
+        let depth = if flags.deep { Depth::Stored } else { Depth::Recorded };
+        let progress = Progress::new(context.terminal);
+        let repaired = block_on(repair(&hub, &ledger, &progress, &sources, &options, depth))?;
+        return Ok(Outcome::Repaired(Box::new(repaired)));
+    }
+    let report = if flags.deep {
+        block_on(verify_deep(&hub, &sources, &options))?
+    } else {
+        block_on(verify(&hub, &sources, &options))?
+    };
+    Ok(Outcome::Compared(report))
 }
 
+fn tell_repair(context: &Context<'_>, report: &RepairReport) -> Result<(), Failure> {
+    let terminal = context.terminal;
+    let hub = context.hub_shown();
+    let Some(run) = &report.run else {
+        tell(context, &report.after)?;
+        return terminal.result(&summary(&report.after, &hub));
+    };
+    tell(context, &report.before)?;
+    account::remarks(run, terminal);
+    let repaired = report.after.streams.iter().map(|stream| stream.repaired).sum();
+    if report.matches() {
+        let records = report.after.streams.iter().map(|stream| stream.local).sum();
+        let line = format!(
+            "{} repaired; the hub now holds what the sources hold: {} compared; hub {hub}",
+            counted(repaired, "difference"),
+            counted(records, "record")
+        );
+        return terminal.result(&line);
+    }
+    terminal.result(&format!("{} repaired; now:\n", counted(repaired, "difference")))?;
+    tell(context, &report.after)?;
+    terminal.result(&format!("the hub still differs from the sources, see above; hub {hub}"))
+}
+
+/// The table, and the keys that differ.
 fn tell(context: &Context<'_>, report: &VerifyReport) -> Result<(), Failure> {
     let terminal = context.terminal;
     let mut table = Table::new(&["source", "table", ">local", ">hub", ">missing", ">extra", ">different"]);
@@ -58,7 +118,7 @@ fn tell(context: &Context<'_>, report: &VerifyReport) -> Result<(), Failure> {
         terminal.result(&format!("{}\n", table.draw(terminal.paint)))?;
     }
     report.streams.iter().for_each(|stream| details(context, stream));
-    terminal.result(&summary(report, &context.hub_shown()))
+    Ok(())
 }
 
 fn differing(number: u64) -> Cell {
@@ -99,5 +159,5 @@ fn summary(report: &VerifyReport, hub: &str) -> String {
     if !differing {
         return format!("what could be read matches, but not every source could be read; hub {hub}");
     }
-    format!("the hub differs from the sources; run aqe-sync, or aqe-sync --full if that does not help; hub {hub}")
+    format!("the hub differs from the sources; aqe-sync verify --repair sends exactly what differs; hub {hub}")
 }

@@ -10,6 +10,7 @@ use crate::ledger::{LedgerEntry, LedgerStream};
 use crate::plan::Diff;
 use crate::report::Mode;
 use crate::source::StreamSpec;
+use crate::verify::Found;
 use crate::{ContentHash, Result, StreamId};
 
 /// What the records of a stream are compared with.
@@ -20,6 +21,11 @@ pub(super) struct Baseline {
     seen: Option<Vec<LedgerEntry>>,
     /// Rows whose columns are not what their recorded hash says.
     damaged: HashSet<KeyHash>,
+    /// Whether another installation wrote what is compared with: nothing is based
+    /// on it, and what only the hub has is not ours to delete.
+    pub(super) foreign: bool,
+    /// Whether what is damaged is replaced whatever hash is recorded with it.
+    forced: bool,
 }
 
 /// What a change is based on.
@@ -42,7 +48,11 @@ impl Baseline {
         id: &StreamId,
         spec: &StreamSpec,
         sequence: u64,
+        foreign: bool,
     ) -> Result<Self> {
+        if let Some(found) = run.options.repair.as_ref().and_then(|repair| repair.of(id)) {
+            return Self::found(run, id, sequence, found, foreign);
+        }
         let loaded = run.ledger.load(id)?;
         let stale = loaded.as_ref().is_some_and(|known| known.sequence != sequence);
         let ledger = loaded.filter(|_| !stale);
@@ -55,17 +65,31 @@ impl Baseline {
             return Ok(Self { damaged: hub.damaged, ..Self::of(hub.entries, Some(known.entries)) });
         }
         let hub = ask_hub(run, id, spec, sequence).await?;
-        let rebuilt = LedgerStream { sequence, entries: hub.entries };
+        // Keys that turn out to be ours as well are remembered when they are read.
+        let rebuilt = if foreign { Vec::new() } else { hub.entries.clone() };
         // A stale ledger goes even if nothing takes its place: what is appended
         // to it from now on would vouch for its old entries.
         if stale || sequence > 0 {
-            run.ledger.replace(id, &rebuilt)?;
+            run.ledger.replace(id, &LedgerStream { sequence, entries: rebuilt })?;
         }
-        Ok(Self { damaged: hub.damaged, ..Self::of(rebuilt.entries, None) })
+        Ok(Self { damaged: hub.damaged, foreign, ..Self::of(hub.entries, None) })
+    }
+
+    /// What a comparison found in the hub. A ledger in step with it stays, and takes
+    /// what is sent; another is begun anew from it.
+    fn found<S: Sink>(run: &Run<'_, S>, id: &StreamId, sequence: u64, found: &Found, foreign: bool) -> Result<Self> {
+        let mut entries = found.entries.clone();
+        entries.sort_by_key(|entry| entry.key);
+        if run.ledger.load(id)?.is_none_or(|known| known.sequence != sequence) {
+            let entries = if foreign { Vec::new() } else { entries.clone() };
+            run.ledger.replace(id, &LedgerStream { sequence, entries })?;
+        }
+        // What another installation wrote is not overwritten by force either.
+        Ok(Self { damaged: found.damaged.clone(), foreign, forced: !foreign, ..Self::of(entries, None) })
     }
 
     fn of(entries: Vec<LedgerEntry>, seen: Option<Vec<LedgerEntry>>) -> Self {
-        Self { diff: Diff::new(entries), seen, damaged: HashSet::new() }
+        Self { diff: Diff::new(entries), seen, damaged: HashSet::new(), foreign: false, forced: false }
     }
 
     /// Whether the hub's row has to be written anew whatever it says.
@@ -73,8 +97,26 @@ impl Baseline {
         self.damaged.contains(&key)
     }
 
-    /// What a change of `key` is based on, where the comparison found `known`.
-    pub(super) fn base(&self, key: KeyHash, local: LocalHash, known: Option<ContentHash>) -> Base {
+    /// What a change of `key` to `content` is based on, where the comparison found `known`.
+    pub(super) fn base(
+        &self,
+        key: KeyHash,
+        local: LocalHash,
+        known: Option<ContentHash>,
+        content: ContentHash,
+    ) -> Base {
+        let mut base = self.seen_base(key, local, known);
+        if self.is_damaged(key) && !self.forced {
+            // To be written anew even if the recorded hash says that it is the same.
+            base.content = Some(content);
+        }
+        base
+    }
+
+    fn seen_base(&self, key: KeyHash, local: LocalHash, known: Option<ContentHash>) -> Base {
+        if self.foreign {
+            return Base { content: None, decided_before: false };
+        }
         if self.seen.is_none() {
             return Base { content: known, decided_before: false };
         }

@@ -1,7 +1,13 @@
-//! One run: source by source, stream by stream, batch by batch.
+//! One run: source by source, stream by stream, batch by batch; what is to be sent
+//! is on its way while reading goes on.
 
 mod baseline;
+mod finish;
+mod instances;
+mod jobs;
+mod lanes;
 mod moved;
+mod outbox;
 mod send;
 mod source;
 mod stream;
@@ -15,10 +21,14 @@ use crate::event::{Event, Observer};
 use crate::ledger::Ledger;
 use crate::report::{Counters, Mode, Report, Status};
 use crate::schema::Deletes;
-use crate::sink::{Sink, StreamState};
+use crate::sink::{Checkpoint, Sink, StreamState};
 use crate::source::{BatchLimits, DynSource};
 use crate::transform::Transform;
-use crate::{Contributor, Environment, Error, Instance, Result, SourceName, StreamId, TableSpec, Timestamp};
+use crate::verify::Findings;
+use crate::{Contributor, Environment, Instance, Result, SourceName, StreamId, TableSpec, Timestamp};
+use jobs::Jobs;
+use lanes::Lanes;
+use source::Reader;
 
 /// What a run is to do.
 #[derive(Clone)]
@@ -42,6 +52,9 @@ pub struct Options {
     /// Ranks of sources that do not take part in this run but are there, and may
     /// have contributed to rows before.
     pub priorities: BTreeMap<SourceName, i32>,
+    /// What a comparison found: then only streams that differ are read, and compared
+    /// with that instead of ledger or hub (see [`crate::verify::repair`]).
+    pub repair: Option<Arc<Findings>>,
 }
 
 impl Options {
@@ -57,6 +70,7 @@ impl Options {
             deletes: BTreeMap::new(),
             transforms: Vec::new(),
             priorities: BTreeMap::new(),
+            repair: None,
         }
     }
 
@@ -84,6 +98,9 @@ impl<'a, S: Sink> Engine<'a, S> {
 
     /// Runs once over all sources, in the order given.
     ///
+    /// Reading goes on while deliveries are on their way, as many at once as the
+    /// sink has lanes: see [`Sink::lanes`]. With one lane each is waited for.
+    ///
     /// A source that fails is part of the report; the others go on.
     ///
     /// # Errors
@@ -99,20 +116,21 @@ impl<'a, S: Sink> Engine<'a, S> {
             options: &self.options,
             id: report.run_id.clone(),
             states: states.into_iter().map(|state| (state.stream.clone(), state)).collect(),
-            prepared: BTreeSet::new(),
             priorities: self.options.priorities.clone(),
+            lanes: Lanes::new(self.sink.lanes()),
         };
         run.priorities.extend(sources.iter().map(|source| (source.name().clone(), source.priority())));
         report.notes.extend(run.absent());
-        for source in sources {
-            self.observer.on_event(&Event::SourceStarted { source: source.name() });
-            let outcome = run.source(source.as_ref()).await;
+        let jobs = Jobs::new(self.sink.lanes() <= 1);
+        let read = jobs.along(Reader::new(&run, jobs.clone()).read(sources)).await;
+        for outcome in read.outcomes {
             report.streams.extend(outcome.streams);
             report.notes.extend(outcome.notes);
             if let Some(error) = outcome.sink_error {
                 report.error.get_or_insert(error);
             }
         }
+        report.notes.extend(read.takeover);
         report.duration_ms = millis(begun);
         report.close();
         if let Err(error) = self.sink.finish(&report).await {
@@ -140,16 +158,17 @@ impl<'a, S: Sink> Engine<'a, S> {
     }
 }
 
-/// The state that sources and streams of one run share.
+/// What sources and streams of one run share.
 struct Run<'a, S> {
     sink: &'a S,
     ledger: &'a dyn Ledger,
     observer: &'a dyn Observer,
     options: &'a Options,
     id: String,
+    /// What the sink knew when the run began.
     states: BTreeMap<StreamId, StreamState>,
-    prepared: BTreeSet<String>,
     priorities: BTreeMap<SourceName, i32>,
+    lanes: Lanes,
 }
 
 impl<S: Sink> Run<'_, S> {
@@ -174,16 +193,10 @@ impl<S: Sink> Run<'_, S> {
             .collect()
     }
 
-    fn sequence(&self, stream: &StreamId) -> u64 {
-        self.states.get(stream).map_or(0, |state| state.sequence)
-    }
-
-    async fn prepare(&mut self, table: &Arc<TableSpec>) -> Result<(), Error> {
-        if !self.prepared.contains(table.name().as_str()) {
-            self.sink.prepare(table).await?;
-            self.prepared.insert(table.name().to_string());
-        }
-        Ok(())
+    /// What goes with a delivery that is sent now.
+    fn checkpoint(&self, complete: bool) -> Checkpoint {
+        let instance = self.options.instance.clone();
+        Checkpoint { run_id: self.id.clone(), at: Timestamp::now(), complete, instance }
     }
 }
 

@@ -9,13 +9,14 @@ use std::sync::Arc;
 
 use futures::StreamExt as _;
 
+use super::source::Reader;
 use super::{Run, Sink};
 use crate::ledger::LedgerStream;
 use crate::meet::{Ranking, settle};
 use crate::record::{Change, Operation};
-use crate::sink::{Checkpoint, SinkTxn as _, StreamState};
+use crate::sink::{Delivery, Pushed, SinkTxn as _, StreamState};
 use crate::source::StreamSpec;
-use crate::{Contributor, KnownRow, Result, StreamId, TableSpec, Timestamp, tables};
+use crate::{Contributor, KnownRow, Result, StreamId, TableSpec, tables};
 
 /// Where records wait for a mapping.
 const ARCHIVE: &str = "archive_records";
@@ -27,64 +28,66 @@ pub(super) struct Moved {
     pub(super) deleted: u64,
     /// What to tell about it.
     pub(super) note: Option<String>,
+    /// The stream's state from then on, if that is another.
+    pub(super) state: Option<StreamState>,
 }
 
-impl<S: Sink> Run<'_, S> {
+impl<S: Sink> Reader<'_, S> {
     /// Tombstones what a stream has in a table that it no longer goes to.
     ///
     /// Until the first commit into the new table the sink remembers the old one,
     /// so that a run that breaks off here is finished by the next.
-    pub(super) async fn move_out(&mut self, id: &StreamId, spec: &StreamSpec) -> Result<Moved> {
-        let Some(state) = self.states.get(id).filter(|state| state.table != spec.table.name().as_str()) else {
+    pub(super) async fn move_out(&mut self, id: &StreamId, spec: &StreamSpec, foreign: bool) -> Result<Moved> {
+        let run = self.run;
+        let elsewhere = |state: &&StreamState| state.table != spec.table.name().as_str();
+        let Some(state) = run.states.get(id).filter(elsewhere) else {
             return Ok(Moved::default());
         };
-        let (old, new) = (state.table.clone(), spec.table.name());
+        let (old, new) = (&state.table, spec.table.name());
         let place = format!("{} [{}]", id.source, id.stream);
         let mut moved = Moved::default();
-        match tables::find(&old).filter(|_| old == ARCHIVE) {
+        match tables::find(old).filter(|_| old == ARCHIVE && !foreign) {
             Some(archive) => {
                 self.prepare(archive).await?;
-                let mut known = self.sink.known(id, archive);
+                let turn = run.lanes.stand(archive.name());
+                let _lane = turn.lane(0).await;
+                let mut known = run.sink.known(id, archive);
                 while let Some(rows) = known.next().await {
-                    moved.deleted += self.withdraw(id, archive, rows?).await?;
+                    let rows = rows?;
+                    if !rows.is_empty() {
+                        moved.deleted += rows.len() as u64;
+                        moved.state = Some(run.withdraw(id, archive, rows).await?);
+                    }
                 }
                 let count = moved.deleted;
                 moved.note = (count > 0).then(|| format!("{count} records of {place} moved from {old} to {new}"));
             }
             None => moved.note = Some(format!("{place} now goes to {new}; what it held in {old} stays there")),
         }
-        let known = LedgerStream { sequence: self.sequence(id), entries: Vec::new() };
-        self.ledger.replace(id, &known)?;
+        let sequence = moved.state.as_ref().unwrap_or(state).sequence;
+        run.ledger.replace(id, &LedgerStream { sequence, entries: Vec::new() })?;
         Ok(moved)
     }
+}
 
-    async fn withdraw(&mut self, id: &StreamId, table: &Arc<TableSpec>, rows: Vec<KnownRow>) -> Result<u64> {
-        if rows.is_empty() {
-            return Ok(0);
-        }
-        let count = rows.len() as u64;
+impl<S: Sink> Run<'_, S> {
+    async fn withdraw(&self, id: &StreamId, table: &Arc<TableSpec>, rows: Vec<KnownRow>) -> Result<StreamState> {
         let changes =
             rows.into_iter().map(|row| Change { key: row.key, operation: Operation::Delete, base: Some(row.hash) });
-        let mut txn = self.sink.begin(id, table).await?;
-        let applied = txn.apply(changes.collect()).await?;
-        let priority_of = |contributor: &Contributor| self.priority_of(contributor);
-        let ranking = Ranking { writer: id.contributor(), priority_of: &priority_of };
-        let contested = applied.contested.into_iter();
-        let settled: Vec<_> =
-            contested.map(|contested| settle(table, self.policy(table), &ranking, contested)).collect();
-        if !settled.is_empty() {
-            txn.resolve(settled).await?;
-        }
-        let checkpoint = Checkpoint {
-            run_id: self.id.clone(),
-            at: Timestamp::now(),
-            complete: false,
-            instance: self.options.instance.clone(),
+        let checkpoint = self.checkpoint(false);
+        let delivery = Delivery { changes: changes.collect(), letters: Vec::new(), checkpoint: checkpoint.clone() };
+        let committed = match self.sink.push(id, table, delivery).await? {
+            Pushed::Committed(_, committed) => committed,
+            Pushed::Contested { mut txn, applied, checkpoint, .. } => {
+                let priority_of = |contributor: &Contributor| self.priority_of(contributor);
+                let ranking = Ranking { writer: id.contributor(), priority_of: &priority_of };
+                let contested = applied.contested.into_iter();
+                let settled = contested.map(|contested| settle(table, self.policy(table), &ranking, contested));
+                txn.resolve(settled.collect()).await?;
+                txn.commit(checkpoint).await?
+            }
         };
-        let committed = txn.commit(checkpoint.clone()).await?;
         let table = table.name().to_string();
-        let state = StreamState { stream: id.clone(), sequence: committed.sequence, table, checkpoint };
-        self.states.insert(id.clone(), state);
-        Ok(count)
+        Ok(StreamState { stream: id.clone(), sequence: committed.sequence, table, checkpoint })
     }
 }

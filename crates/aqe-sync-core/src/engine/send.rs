@@ -1,126 +1,149 @@
-//! One transaction: apply, settle, commit, remember.
+//! One delivery: push it, settle what is contested, give back what to remember.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
-use super::stream::{Outbox, StreamRun};
+use super::lanes::Place;
+use super::outbox::Outbox;
 use super::{Run, Sink};
 use crate::hash::KeyHash;
 use crate::ledger::LedgerEntry;
 use crate::meet::{Contested, Effect, Ranking, Settled, settle};
-use crate::record::Operation;
+use crate::record::{Change, DeadLetter, Operation};
 use crate::report::{Counters, Mode};
-use crate::sink::{Checkpoint, SinkTxn as _, StreamState};
-use crate::{Contributor, Result, Timestamp};
+use crate::rowjson::row_to_json;
+use crate::sink::{Applied, Delivery, Pushed, SinkTxn as _};
+use crate::{Contributor, Json, Result, StreamId, TableSpec};
 
-impl StreamRun {
-    /// Sends what is waiting. `complete` says that the stream was read to its end.
-    pub(super) async fn flush<S: Sink>(&mut self, run: &mut Run<'_, S>, complete: bool) {
-        let outbox = std::mem::take(&mut self.outbox);
-        let letters = outbox.letters.len() as u64;
-        let before = self.sequence;
-        let entries = match self.send(run, outbox, complete).await {
-            Ok(entries) => entries,
-            Err(error) => {
-                self.report.counters.dead_lettered -= letters;
-                let error = error.context("table", self.spec.table.name());
-                return self.fail_sink(&error);
-            }
-        };
-        // What another process committed in between is not in this ledger: it has
-        // to stay out of step, so that the next run asks the hub.
-        if self.sequence > before + 1 {
-            self.interfered = true;
-            self.held_back = true;
-        }
-        if self.interfered {
-            return;
-        }
-        // From here on all of it is durable; a ledger that misses it is out of step,
-        // even if nothing but the checkpoint is new.
-        if (!entries.is_empty() || self.sequence != before)
-            && let Err(error) = run.ledger.append(&self.id, self.sequence, &entries)
-        {
-            self.fail_sink(&error);
-        }
-    }
+/// A delivery that knows all that sending it needs; the stream is read on meanwhile.
+pub(super) struct Shipment<'r, S> {
+    pub(super) run: &'r Run<'r, S>,
+    pub(super) id: StreamId,
+    pub(super) table: Arc<TableSpec>,
+    pub(super) place: Arc<Place<'r>>,
+    pub(super) outbox: Outbox,
+    /// Whether the stream was read to its end.
+    pub(super) complete: bool,
+}
 
-    /// Writes one transaction and gives back what the ledger has to remember.
-    async fn send<S: Sink>(
-        &mut self,
-        run: &mut Run<'_, S>,
-        outbox: Outbox,
-        complete: bool,
-    ) -> Result<Vec<LedgerEntry>> {
-        let Outbox { changes, letters, refreshed: mut entries, .. } = outbox;
-        let open = run.states.get(&self.id).is_some_and(|state| !state.checkpoint.complete);
-        if changes.is_empty() && letters.is_empty() && !(complete && open) {
-            return Ok(entries);
-        }
+/// What a delivery did. All of it is durable.
+#[derive(Default)]
+pub(super) struct Sent {
+    /// What the ledger has to remember.
+    pub(super) entries: Vec<LedgerEntry>,
+    pub(super) counters: Counters,
+    /// How many conflicts each rule decided.
+    pub(super) rules: BTreeMap<String, u64>,
+    /// How many records other streams have as well.
+    pub(super) overlaps: BTreeMap<Contributor, u64>,
+    /// Whether appending left something for a later run to do.
+    pub(super) held_back: bool,
+    pub(super) sequence: u64,
+    pub(super) complete: bool,
+    /// Keys of records that the sink could not store, with the reasons.
+    pub(super) refused: Vec<(String, String)>,
+}
+
+impl<S: Sink> Shipment<'_, S> {
+    /// Waits for a lane and sends.
+    pub(super) async fn send(self) -> Result<Sent> {
+        let Self { run, id, table, place, outbox, complete } = self;
+        let waiting = outbox.weight();
+        let mut sent = Sent { complete, ..Sent::default() };
+        let Outbox { changes, letters, refreshed, .. } = outbox;
+        sent.entries = refreshed;
         let mut decided = HashSet::new();
-        for pending in &changes {
+        let mut ours = Vec::with_capacity(changes.len());
+        for pending in changes {
             let content = match &pending.change.operation {
                 Operation::Upsert(row) => Some(row.hash),
                 Operation::Delete => None,
             };
-            entries.push(LedgerEntry { key: pending.key, local: pending.local, content });
+            sent.entries.push(LedgerEntry { key: pending.key, local: pending.local, content });
             if pending.decided_before {
                 decided.insert(pending.key);
             }
+            ours.push(pending.change);
         }
-        let mut counters = self.report.counters;
-        let mut txn = run.sink.begin(&self.id, &self.spec.table).await?;
-        let mut contested = Vec::new();
-        if !changes.is_empty() {
-            let applied = txn.apply(changes.into_iter().map(|pending| pending.change).collect()).await?;
-            counters.inserted += applied.inserted;
-            counters.updated += applied.updated;
-            counters.unchanged += applied.unchanged;
-            counters.deleted += applied.deleted;
-            contested = applied.contested;
-        }
-        let settled = self.settle(run, contested, &decided, &mut entries, &mut counters);
-        let rules: Vec<String> =
-            settled.iter().filter_map(|settled| settled.conflict.as_ref()).map(|log| log.rule.to_string()).collect();
-        if !settled.is_empty() {
-            txn.resolve(settled).await?;
-        }
-        if !letters.is_empty() {
-            txn.reject(letters).await?;
-        }
-        let checkpoint = Checkpoint {
-            run_id: run.id.clone(),
-            at: Timestamp::now(),
-            complete,
-            instance: run.options.instance.clone(),
+        let lane = place.lane(waiting).await;
+        // The last delivery of a stream was its only holder: the next one may start now.
+        drop(place);
+        sent.push(
+            run,
+            &id,
+            &table,
+            Delivery { changes: ours, letters, checkpoint: run.checkpoint(complete) },
+            &decided,
+        )
+        .await?;
+        drop(lane);
+        Ok(sent)
+    }
+}
+
+impl Sent {
+    async fn push<S: Sink>(
+        &mut self,
+        run: &Run<'_, S>,
+        id: &StreamId,
+        table: &Arc<TableSpec>,
+        delivery: Delivery,
+        decided: &HashSet<KeyHash>,
+    ) -> Result<()> {
+        let committed = match run.sink.push(id, table, delivery).await? {
+            Pushed::Committed(applied, committed) => {
+                self.count_applied(&applied);
+                committed
+            }
+            Pushed::Contested { mut txn, applied, mut letters, checkpoint } => {
+                self.count_applied(&applied);
+                letters.extend(self.refuse(table, applied.refused));
+                let settled = self.settle(run, id, table, applied.contested, decided);
+                if !settled.is_empty() {
+                    txn.resolve(settled).await?;
+                }
+                if !letters.is_empty() {
+                    txn.reject(letters).await?;
+                }
+                txn.commit(checkpoint).await?
+            }
         };
-        let committed = txn.commit(checkpoint.clone()).await?;
-        self.report.counters = counters;
-        for rule in rules {
-            *self.report.rules.entry(rule).or_default() += 1;
-        }
         self.sequence = committed.sequence;
-        let table = self.spec.table.name().to_string();
-        let state = StreamState { stream: self.id.clone(), sequence: self.sequence, table, checkpoint };
-        run.states.insert(self.id.clone(), state);
-        Ok(entries)
+        Ok(())
+    }
+
+    /// Makes dead letters of what the sink cannot store. The ledger goes on knowing
+    /// what the hub has, so that the next run tries again.
+    fn refuse(&mut self, table: &TableSpec, refused: Vec<(Change, String)>) -> Vec<DeadLetter> {
+        let mut letters = Vec::with_capacity(refused.len());
+        for (change, reason) in refused {
+            let key = change.key.hash();
+            for entry in self.entries.iter_mut().filter(|entry| entry.key == key) {
+                *entry = LedgerEntry { key, local: None, content: change.base };
+            }
+            if let Operation::Upsert(row) = &change.operation {
+                let record = Json::from_text(row_to_json(table, row));
+                letters.push(DeadLetter { key: change.key.to_string(), reason, record });
+            }
+        }
+        self.counters.dead_lettered += letters.len() as u64;
+        self.refused.extend(letters.iter().map(|letter| (letter.key.clone(), letter.reason.clone())));
+        letters
     }
 
     fn settle<S: Sink>(
         &mut self,
         run: &Run<'_, S>,
+        id: &StreamId,
+        table: &TableSpec,
         contested: Vec<Contested>,
         decided: &HashSet<KeyHash>,
-        entries: &mut [LedgerEntry],
-        counters: &mut Counters,
     ) -> Vec<Settled> {
-        if contested.is_empty() {
-            return Vec::new();
-        }
-        let writer = self.id.contributor();
+        let writer = id.contributor();
         let priority_of = |contributor: &Contributor| run.priority_of(contributor);
         let ranking = Ranking { writer: writer.clone(), priority_of: &priority_of };
-        let policy = run.policy(&self.spec.table);
-        let position: HashMap<KeyHash, usize> = entries.iter().map(|entry| entry.key).zip(0..).collect();
+        let policy = run.policy(table);
+        let position: HashMap<KeyHash, usize> = self.entries.iter().map(|entry| entry.key).zip(0..).collect();
         let mut all = Vec::with_capacity(contested.len());
         for contested in contested {
             let key = contested.change.key.hash();
@@ -129,38 +152,49 @@ impl StreamRun {
             }
             let mut settled = if run.options.mode == Mode::Append && !contested.existing.deleted {
                 self.held_back = true;
-                untouched(contested)
+                untouched(contested.change)
             } else {
-                settle(&self.spec.table, policy, &ranking, contested)
+                settle(table, policy, &ranking, contested)
             };
             if settled.effect == Effect::Superseded && decided.contains(&key) {
                 // Both images are in the log since the first time.
                 settled.conflict = None;
             }
-            count(&settled, counters);
+            self.count(&settled);
             if let Some(position) = position.get(&key) {
-                entries[*position].content = settled.base_from_now;
+                self.entries[*position].content = settled.base_from_now;
             }
             all.push(settled);
         }
         all
     }
+
+    fn count_applied(&mut self, applied: &Applied) {
+        self.counters.inserted += applied.inserted;
+        self.counters.updated += applied.updated;
+        self.counters.unchanged += applied.unchanged;
+        self.counters.deleted += applied.deleted;
+    }
+
+    fn count(&mut self, settled: &Settled) {
+        let counters = &mut self.counters;
+        match settled.effect {
+            Effect::Inserted => counters.inserted += 1,
+            Effect::Updated => counters.updated += 1,
+            Effect::Unchanged => counters.unchanged += 1,
+            Effect::Merged => counters.merged += 1,
+            Effect::Superseded => counters.superseded += 1,
+            Effect::Deleted => counters.deleted += 1,
+            Effect::Kept => {}
+        }
+        if let Some(log) = &settled.conflict {
+            counters.conflicts += 1;
+            *self.rules.entry(log.rule.to_string()).or_default() += 1;
+        }
+    }
 }
 
 /// Appending leaves every key that exists as it is, for a later run to settle.
-fn untouched(contested: Contested) -> Settled {
-    Settled { key: contested.change.key, write: None, effect: Effect::Superseded, conflict: None, base_from_now: None }
-}
-
-fn count(settled: &Settled, counters: &mut Counters) {
-    match settled.effect {
-        Effect::Inserted => counters.inserted += 1,
-        Effect::Updated => counters.updated += 1,
-        Effect::Unchanged => counters.unchanged += 1,
-        Effect::Merged => counters.merged += 1,
-        Effect::Superseded => counters.superseded += 1,
-        Effect::Deleted => counters.deleted += 1,
-        Effect::Kept => {}
-    }
-    counters.conflicts += u64::from(settled.conflict.is_some());
+fn untouched(change: Change) -> Settled {
+    Settled { key: change.key, write: None, effect: Effect::Superseded, conflict: None, base_from_now: None }
 }

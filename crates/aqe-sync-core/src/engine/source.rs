@@ -1,14 +1,19 @@
 //! One source: skip it, or read its streams in one snapshot.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use futures::StreamExt as _;
 
+use super::finish::Closed;
+use super::jobs::{Job, Jobs};
 use super::stream::StreamRun;
 use super::{Run, Sink};
 use crate::event::Event;
 use crate::ledger::{SourceState, SyncedStream};
 use crate::report::{Mode, Status, StreamReport, describe};
 use crate::source::{Batch, DynSource, Fingerprint, ReadRequest, StreamSpec};
-use crate::{Error, ErrorKind, Result, Retry, StreamId};
+use crate::{Error, ErrorKind, Result, Retry, SourceName, StreamId, StreamName, TableSpec};
 
 /// What one source adds to the report.
 #[derive(Default)]
@@ -17,51 +22,226 @@ pub(super) struct SourceOutcome {
     pub(super) notes: Vec<String>,
     /// What went wrong on the other side: no fault of the source.
     pub(super) sink_error: Option<String>,
-    /// Whether a later run has something to do even if the source stays as it is.
-    held_back: bool,
+}
+
+/// What all sources add to the report.
+pub(super) struct Read {
+    pub(super) outcomes: Vec<SourceOutcome>,
+    /// What to tell when another installation wrote before this one.
+    pub(super) takeover: Option<String>,
+}
+
+/// A source that was read, whose streams may still be on their way.
+#[derive(Default)]
+struct Underway {
+    streams: Vec<Job<Closed>>,
+    notes: Vec<String>,
+    sink_error: Option<String>,
+    /// What to remember if all goes well.
+    seen: Option<(Fingerprint, Vec<StreamSpec>)>,
+}
+
+/// Reads one source after the other.
+pub(super) struct Reader<'r, S> {
+    pub(super) run: &'r Run<'r, S>,
+    jobs: Jobs<'r>,
+    prepared: BTreeSet<String>,
+    /// Whether it was said that two installations use one name.
+    clash: bool,
+    takeover: Option<String>,
+}
+
+impl<'r, S: Sink> Reader<'r, S> {
+    pub(super) fn new(run: &'r Run<'r, S>, jobs: Jobs<'r>) -> Self {
+        Self { run, jobs, prepared: BTreeSet::new(), clash: false, takeover: None }
+    }
+
+    /// Reads all sources, and waits for all that they set going.
+    pub(super) async fn read(mut self, sources: &'r [Box<dyn DynSource>]) -> Read {
+        let mut jobs = Vec::with_capacity(sources.len());
+        let repair = self.run.options.repair.as_ref();
+        let concerned = |source: &SourceName| repair.is_none_or(|found| found.concern(source));
+        for source in sources.iter().filter(|source| concerned(source.name())) {
+            self.run.observer.on_event(&Event::SourceStarted { source: source.name() });
+            jobs.push(self.source(source.as_ref()).await);
+        }
+        let mut outcomes = Vec::with_capacity(jobs.len());
+        for job in jobs {
+            outcomes.push(job.result().await);
+        }
+        // Whoever clashes does not take over.
+        Read { outcomes, takeover: self.takeover.filter(|_| !self.clash) }
+    }
+
+    /// Syncs one source. Its failures end in the outcome, not in the run.
+    async fn source(&mut self, source: &'r dyn DynSource) -> Job<SourceOutcome> {
+        let mut underway = Underway::default();
+        let result = self.try_source(source, &mut underway).await;
+        let run = self.run;
+        self.jobs.start(async move { run.conclude(source, underway, result).await }).await
+    }
+
+    async fn try_source(&mut self, source: &dyn DynSource, underway: &mut Underway) -> Result<()> {
+        let fingerprint = source.fingerprint_dyn().await?;
+        if let Some(skipped) = self.run.skip(source, fingerprint.as_ref())? {
+            underway.streams.extend(skipped.into_iter().map(|report| Job::Done(Closed::of(report))));
+            return Ok(());
+        }
+        let all = source.streams_dyn().await?;
+        underway.notes.extend(self.run.vanished(source, &all));
+        let run = self.run;
+        let repair = run.options.repair.as_ref();
+        let concerned = |spec: &StreamSpec| repair.is_none_or(|found| found.of(&run.stream_id(source, spec)).is_some());
+        let streams: Vec<StreamSpec> = all.into_iter().filter(concerned).collect();
+        for stream in &streams {
+            if let Err(error) = self.prepare(&stream.table).await {
+                underway.sink_error = Some(describe(&error));
+                return Err(error);
+            }
+        }
+        self.streams(source, &streams, underway).await?;
+        // A repair need not have read all of it.
+        let fingerprint = fingerprint.filter(|fingerprint| fingerprint.settled && repair.is_none());
+        underway.seen = fingerprint.map(|fingerprint| (fingerprint, streams));
+        Ok(())
+    }
+
+    pub(super) async fn prepare(&mut self, table: &Arc<TableSpec>) -> Result<()> {
+        if !self.prepared.contains(table.name().as_str()) {
+            self.run.sink.prepare(table).await?;
+            self.prepared.insert(table.name().to_string());
+        }
+        Ok(())
+    }
+
+    /// Reads all streams, one after the other.
+    async fn streams(&mut self, source: &dyn DynSource, streams: &[StreamSpec], underway: &mut Underway) -> Result<()> {
+        let request = ReadRequest { streams: streams.to_vec(), limits: self.run.options.limits };
+        let mut batches = source.read_dyn(request);
+        let mut waiting = streams.to_vec();
+        let mut current: Option<StreamRun<'r>> = None;
+        let failure = loop {
+            let batch = match batches.next().await {
+                Some(Ok(batch)) => batch,
+                Some(Err(error)) => break Some(error),
+                None => break None,
+            };
+            if current.as_ref().is_none_or(|stream| stream.name() != &batch.stream) {
+                if let Some(stream) = current.take() {
+                    underway.streams.push(self.abandon(stream, &cut_off(source)).await);
+                }
+                let Some(position) = waiting.iter().position(|spec| spec.name == batch.stream) else {
+                    break Some(Error::internal(format!(
+                        "a batch of stream {}, which was not asked for",
+                        batch.stream
+                    )));
+                };
+                current = Some(self.begin(source, waiting.remove(position)).await);
+            }
+            let Some(stream) = current.as_mut() else {
+                continue;
+            };
+            let last = batch.last;
+            self.batch(stream, batch).await;
+            if last && let Some(stream) = current.take() {
+                let run = self.run;
+                underway.streams.push(self.jobs.start(stream.finish(run)).await);
+                // So much may be unfinished before reading goes on.
+                run.lanes.room(2 * run.options.limits.bytes).await;
+            }
+        };
+        let error = match failure {
+            Some(error) => error,
+            None if current.is_none() && waiting.is_empty() => return Ok(()),
+            None => cut_off(source),
+        };
+        if let Some(stream) = current {
+            underway.streams.push(self.abandon(stream, &error).await);
+        }
+        for spec in waiting {
+            let mut report = StreamReport::new(source.name().clone(), spec.name, spec.table.name().as_str());
+            report.fail(&error);
+            underway.streams.push(Job::Done(Closed::of(report)));
+        }
+        Err(error)
+    }
+
+    async fn begin(&mut self, source: &dyn DynSource, spec: StreamSpec) -> StreamRun<'r> {
+        let run = self.run;
+        let id = run.stream_id(source, &spec);
+        run.observer.on_event(&Event::StreamStarted { source: source.name(), stream: &id.stream });
+        let (elsewhere, moved) = match run.elsewhere(&id) {
+            Ok(elsewhere) => {
+                let moved = self.move_out(&id, &spec, elsewhere.is_some()).await;
+                (elsewhere, moved)
+            }
+            Err(error) => (None, Err(error)),
+        };
+        let mut stream = StreamRun::begin(run, id, spec, moved, elsewhere.is_some()).await;
+        if let Some(other) = elsewhere {
+            if !other.clash {
+                self.takeover.get_or_insert_with(|| run.takeover(&other));
+            } else if !std::mem::replace(&mut self.clash, true) {
+                stream.report.warn(|| run.clash(&other));
+            }
+        }
+        stream
+    }
+
+    async fn batch(&mut self, stream: &mut StreamRun<'r>, batch: Batch) {
+        stream.take(self.run, &self.jobs, batch).await;
+        self.jobs.give_way().await;
+        self.run.observer.on_event(&Event::Progress {
+            source: &stream.report.source,
+            stream: &stream.report.stream,
+            read: stream.report.counters.read,
+        });
+    }
+
+    /// Reads a stream no more, before its end.
+    async fn abandon(&mut self, stream: StreamRun<'r>, error: &Error) -> Job<Closed> {
+        self.jobs.start(stream.abandon(self.run, describe(error))).await
+    }
 }
 
 impl<S: Sink> Run<'_, S> {
-    /// Syncs one source. Its failures end in the outcome, not in the run.
-    pub(super) async fn source(&mut self, source: &dyn DynSource) -> SourceOutcome {
-        let mut outcome = SourceOutcome::default();
-        if let Err(error) = self.try_source(source, &mut outcome).await {
+    /// Waits for all streams of a source, and remembers what it looked like if all went well.
+    async fn conclude(&self, source: &dyn DynSource, underway: Underway, result: Result<()>) -> SourceOutcome {
+        let mut outcome =
+            SourceOutcome { notes: underway.notes, sink_error: underway.sink_error, ..Default::default() };
+        let mut held_back = false;
+        let mut synced = Vec::new();
+        for job in underway.streams {
+            let closed = job.result().await;
+            if let Some(error) = closed.sink_error {
+                outcome.sink_error.get_or_insert(error);
+            }
+            outcome.notes.extend(closed.notes);
+            held_back |= closed.held_back;
+            synced.push((closed.report.stream.clone(), closed.sequence));
+            outcome.streams.push(closed.report);
+        }
+        let failed = |outcome: &SourceOutcome| outcome.streams.iter().any(|stream| stream.status == Status::Failed);
+        let result = match underway.seen.filter(|_| !held_back && !failed(&outcome)) {
+            Some((fingerprint, specs)) => result.and_then(|()| self.remember(source, fingerprint, &specs, &synced)),
+            None => result,
+        };
+        if let Err(error) = result {
             self.observer.on_event(&Event::SourceFailed { source: source.name(), error: &error });
             // An error after the last stream has no stream of its own to show up in.
-            if !outcome.streams.iter().any(|stream| stream.status == Status::Failed) {
+            if !failed(&outcome) {
                 let mut report = StreamReport::new(source.name().clone(), "".into(), "");
                 report.fail(&error);
                 outcome.streams.push(report);
             }
         }
-        let whole = !outcome.streams.iter().any(|stream| stream.status == Status::Failed);
-        if !whole && let Err(error) = self.ledger.set_source(&self.options.environment, source.name(), None) {
+        if failed(&outcome)
+            && let Err(error) = self.ledger.set_source(&self.options.environment, source.name(), None)
+        {
             outcome.notes.push(describe(&error));
         }
         outcome.notes.extend(source.notes_dyn());
         outcome
-    }
-
-    async fn try_source(&mut self, source: &dyn DynSource, outcome: &mut SourceOutcome) -> Result<()> {
-        let fingerprint = source.fingerprint_dyn().await?;
-        if let Some(skipped) = self.skip(source, fingerprint.as_ref())? {
-            outcome.streams = skipped;
-            return Ok(());
-        }
-        let streams = source.streams_dyn().await?;
-        for stream in &streams {
-            if let Err(error) = self.prepare(&stream.table).await {
-                outcome.sink_error = Some(describe(&error));
-                return Err(error);
-            }
-        }
-        outcome.notes.extend(self.vanished(source, &streams));
-        self.read(source, &streams, outcome).await?;
-        let whole = !outcome.held_back && outcome.streams.iter().all(|stream| stream.status != Status::Failed);
-        if let Some(fingerprint) = fingerprint.filter(|fingerprint| fingerprint.settled && whole) {
-            self.remember(source, fingerprint, &streams)?;
-        }
-        Ok(())
     }
 
     /// Streams that the hub knows of this source, and the source no longer has: a
@@ -83,7 +263,8 @@ impl<S: Sink> Run<'_, S> {
         let Some(known) = self.ledger.source(&self.options.environment, source.name())? else {
             return Ok(None);
         };
-        let in_step = known.streams.iter().all(|synced| synced.sequence == self.sequence(&synced.stream));
+        let sequence = |stream: &StreamId| self.states.get(stream).map_or(0, |state| state.sequence);
+        let in_step = known.streams.iter().all(|synced| synced.sequence == sequence(&synced.stream));
         if known.fingerprint != fingerprint.bytes || !in_step {
             return Ok(None);
         }
@@ -96,11 +277,17 @@ impl<S: Sink> Run<'_, S> {
         Ok(Some(reports.collect()))
     }
 
-    fn remember(&self, source: &dyn DynSource, fingerprint: Fingerprint, streams: &[StreamSpec]) -> Result<()> {
-        let synced = streams.iter().map(|spec| {
-            let stream = self.stream_id(source, spec);
-            let sequence = self.sequence(&stream);
-            SyncedStream { stream, table: spec.table.name().to_string(), sequence }
+    fn remember(
+        &self,
+        source: &dyn DynSource,
+        fingerprint: Fingerprint,
+        specs: &[StreamSpec],
+        sequences: &[(StreamName, u64)],
+    ) -> Result<()> {
+        let synced = specs.iter().map(|spec| {
+            let sequence =
+                sequences.iter().find(|(stream, _)| *stream == spec.name).map_or(0, |(_, sequence)| *sequence);
+            SyncedStream { stream: self.stream_id(source, spec), table: spec.table.name().to_string(), sequence }
         });
         let state = SourceState { fingerprint: fingerprint.bytes, streams: synced.collect() };
         self.ledger.set_source(&self.options.environment, source.name(), Some(&state))
@@ -112,85 +299,6 @@ impl<S: Sink> Run<'_, S> {
             source: source.name().clone(),
             stream: spec.name.clone(),
         }
-    }
-
-    async fn read(
-        &mut self,
-        source: &dyn DynSource,
-        streams: &[StreamSpec],
-        outcome: &mut SourceOutcome,
-    ) -> Result<()> {
-        let request = ReadRequest { streams: streams.to_vec(), limits: self.options.limits };
-        let mut batches = source.read_dyn(request);
-        let mut waiting = streams.to_vec();
-        let mut current: Option<StreamRun> = None;
-        let failure = loop {
-            let batch = match batches.next().await {
-                Some(Ok(batch)) => batch,
-                Some(Err(error)) => break Some(error),
-                None => break None,
-            };
-            if current.as_ref().is_none_or(|run| run.name() != &batch.stream) {
-                if let Some(run) = current.take() {
-                    let error = cut_off(source);
-                    self.close(run, outcome, Some(&error));
-                }
-                let Some(position) = waiting.iter().position(|spec| spec.name == batch.stream) else {
-                    break Some(Error::internal(format!(
-                        "a batch of stream {}, which was not asked for",
-                        batch.stream
-                    )));
-                };
-                let spec = waiting.remove(position);
-                let id = self.stream_id(source, &spec);
-                self.observer.on_event(&Event::StreamStarted { source: source.name(), stream: &id.stream });
-                let moved = self.move_out(&id, &spec).await;
-                current = Some(StreamRun::begin(self, id, spec, moved).await);
-            }
-            let Some(run) = current.as_mut() else {
-                continue;
-            };
-            let last = batch.last;
-            self.batch(run, batch).await;
-            if last && let Some(mut run) = current.take() {
-                run.finish(self).await;
-                self.close(run, outcome, None);
-            }
-        };
-        let error = match failure {
-            Some(error) => error,
-            None if current.is_none() && waiting.is_empty() => return Ok(()),
-            None => cut_off(source),
-        };
-        if let Some(run) = current {
-            self.close(run, outcome, Some(&error));
-        }
-        for spec in waiting {
-            let mut report = StreamReport::new(source.name().clone(), spec.name, spec.table.name().as_str());
-            report.fail(&error);
-            outcome.streams.push(report);
-        }
-        Err(error)
-    }
-
-    async fn batch(&mut self, run: &mut StreamRun, batch: Batch) {
-        run.take(self, batch).await;
-        self.observer.on_event(&Event::Progress {
-            source: &run.report.source,
-            stream: &run.report.stream,
-            read: run.report.counters.read,
-        });
-    }
-
-    fn close(&mut self, run: StreamRun, outcome: &mut SourceOutcome, error: Option<&Error>) {
-        let closed = run.close(error);
-        if let Some(error) = closed.sink_error {
-            outcome.sink_error.get_or_insert(error);
-        }
-        outcome.notes.extend(closed.notes);
-        outcome.held_back |= closed.held_back;
-        self.observer.on_event(&Event::StreamFinished { report: &closed.report });
-        outcome.streams.push(closed.report);
     }
 }
 

@@ -1,89 +1,74 @@
-//! One stream: diff, convert, collect what changed and what is gone.
+//! One stream: diff, convert, collect what changed.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use futures::StreamExt as _;
-
 use super::baseline::Baseline;
+use super::jobs::Jobs;
+use super::lanes::Place;
 use super::moved::Moved;
-use super::{Run, Sink, millis};
+use super::outbox::{OnWay, Outbox, Pending};
+use super::{Run, Sink};
 use crate::coerce::Coercer;
 use crate::hash::{KeyHash, LocalHash, LocalHasher};
 use crate::ledger::LedgerEntry;
 use crate::packed::{PackedHasher, PackedRecords};
-use crate::plan::{Known, check_mass_delete};
+use crate::plan::Known;
 use crate::record::{Change, DeadLetter, Key, Operation, Record};
 use crate::report::{Mode, StreamReport, describe};
-use crate::schema::{Deletes, Mutability};
-use crate::source::{Batch, BatchLimits, StreamSpec};
+use crate::schema::Mutability;
+use crate::source::{Batch, StreamSpec};
 use crate::transform::apply_all;
 use crate::{ContentHash, Contributor, Error, Result, StreamId, StreamName};
 
-/// A change on its way, with what the ledger will remember of it.
-pub(super) struct Pending {
-    pub(super) change: Change,
-    pub(super) key: KeyHash,
-    pub(super) local: Option<LocalHash>,
-    /// See [`super::baseline::Base`].
-    pub(super) decided_before: bool,
-}
+/// So many records are looked at before what is on its way may take its next step.
+const STRIDE: usize = 128;
 
-/// What is converted but not yet in the sink.
-#[derive(Default)]
-pub(super) struct Outbox {
-    pub(super) changes: Vec<Pending>,
-    pub(super) letters: Vec<DeadLetter>,
-    /// Keys whose source changed without their content changing.
-    pub(super) refreshed: Vec<LedgerEntry>,
-    bytes: usize,
-}
-
-impl Outbox {
-    /// So many ledger entries wait at most: a rebuilt ledger refreshes every key.
-    const REFRESHED: usize = 65_536;
-
-    fn is_full(&self, limits: BatchLimits) -> bool {
-        self.changes.len() >= limits.rows.max(1)
-            || self.bytes >= limits.bytes.max(1)
-            || self.refreshed.len() >= Self::REFRESHED
-    }
-}
-
-pub(super) struct StreamRun {
+pub(super) struct StreamRun<'r> {
     pub(super) id: StreamId,
     pub(super) spec: StreamSpec,
-    begun: Instant,
+    pub(super) begun: Instant,
     pub(super) report: StreamReport,
-    baseline: Baseline,
+    pub(super) baseline: Baseline,
     converter: Option<(Coercer, LocalHasher)>,
     packed: Option<PackedHasher>,
     pub(super) outbox: Outbox,
+    /// The delivery before what is in the outbox.
+    pub(super) on_way: Option<OnWay>,
+    /// Until the last delivery has started.
+    pub(super) place: Option<Arc<Place<'r>>>,
     /// Whether a record came whose key cannot be told: it may be any of the
     /// missing ones.
-    nameless: bool,
+    pub(super) nameless: bool,
     /// Whether appending left something for a later run to do.
     pub(super) held_back: bool,
+    pub(super) notes: Vec<String>,
+    pub(super) overlaps: BTreeMap<Contributor, u64>,
+    pub(super) sink_error: Option<String>,
+    pub(super) hub: HubSide,
+}
+
+/// How far the hub is with a stream, as far as this run knows.
+#[derive(Default)]
+pub(super) struct HubSide {
+    pub(super) sequence: u64,
+    /// Whether its last checkpoint is one of a stream not read to its end.
+    pub(super) open: bool,
     /// Whether another process wrote to this stream meanwhile.
     pub(super) interfered: bool,
-    notes: Vec<String>,
-    pub(super) overlaps: BTreeMap<Contributor, u64>,
-    sink_error: Option<String>,
-    pub(super) sequence: u64,
 }
 
-/// What remains of a stream when it is done.
-pub(super) struct Closed {
-    pub(super) report: StreamReport,
-    pub(super) notes: Vec<String>,
-    pub(super) sink_error: Option<String>,
-    pub(super) held_back: bool,
-}
-
-impl StreamRun {
+impl<'r> StreamRun<'r> {
     /// Loads what is known of the stream. A failure stops the stream only.
-    pub(super) async fn begin<S: Sink>(run: &Run<'_, S>, id: StreamId, spec: StreamSpec, moved: Result<Moved>) -> Self {
+    /// `foreign` says that another installation wrote what the hub has of it.
+    pub(super) async fn begin<S: Sink>(
+        run: &'r Run<'r, S>,
+        id: StreamId,
+        spec: StreamSpec,
+        moved: Result<Moved>,
+        foreign: bool,
+    ) -> Self {
         let report = StreamReport::new(id.source.clone(), id.stream.clone(), spec.table.name().as_str());
         let mut this = Self {
             begun: Instant::now(),
@@ -92,27 +77,32 @@ impl StreamRun {
             converter: None,
             packed: None,
             outbox: Outbox::default(),
+            on_way: None,
+            place: Some(Arc::new(run.lanes.stand(spec.table.name()))),
             nameless: false,
             held_back: false,
-            interfered: false,
             notes: Vec::new(),
             overlaps: BTreeMap::new(),
             sink_error: None,
-            sequence: run.sequence(&id),
+            hub: HubSide::default(),
             id,
             spec,
         };
-        match moved {
+        let mut state = run.states.get(&this.id);
+        match &moved {
             Ok(moved) => {
+                state = moved.state.as_ref().or(state);
                 this.report.counters.deleted += moved.deleted;
-                this.notes.extend(moved.note);
+                this.notes.extend(moved.note.clone());
             }
-            Err(error) => {
-                this.fail_sink(&error);
-                return this;
-            }
+            Err(error) => this.fail_sink(error),
         }
-        match Baseline::load(run, &this.id, &this.spec, this.sequence).await {
+        this.hub.sequence = state.map_or(0, |state| state.sequence);
+        this.hub.open = state.is_some_and(|state| !state.checkpoint.complete);
+        if this.failed() {
+            return this;
+        }
+        match Baseline::load(run, &this.id, &this.spec, this.hub.sequence, foreign).await {
             Ok(baseline) => this.baseline = baseline,
             Err(error) => this.fail_sink(&error),
         }
@@ -123,7 +113,7 @@ impl StreamRun {
         &self.id.stream
     }
 
-    fn failed(&self) -> bool {
+    pub(super) fn failed(&self) -> bool {
         self.report.error.is_some()
     }
 
@@ -132,14 +122,15 @@ impl StreamRun {
         self.report.fail(error);
     }
 
-    /// Handles one batch; sends full transactions on their way.
-    pub(super) async fn take<S: Sink>(&mut self, run: &mut Run<'_, S>, batch: Batch) {
+    /// Handles one batch; sends full outboxes on their way.
+    pub(super) async fn take<S: Sink>(&mut self, run: &'r Run<'r, S>, jobs: &Jobs<'r>, batch: Batch) {
+        self.look_for_arrival(run);
         if self.failed() {
             return;
         }
-        for record in batch.records {
+        for (position, record) in batch.records.into_iter().enumerate() {
             self.transformed(run, record);
-            if !self.flush_if_full(run).await {
+            if !self.send_if_full(run, jobs, position).await {
                 return;
             }
         }
@@ -147,7 +138,7 @@ impl StreamRun {
             for position in 0..packed.len() {
                 if !self.packed_unchanged(run, &packed, position) {
                     self.transformed(run, packed.record(position));
-                    if !self.flush_if_full(run).await {
+                    if !self.send_if_full(run, jobs, position).await {
                         return;
                     }
                 }
@@ -165,9 +156,11 @@ impl StreamRun {
     }
 
     /// `false` when the stream cannot go on.
-    async fn flush_if_full<S: Sink>(&mut self, run: &mut Run<'_, S>) -> bool {
+    async fn send_if_full<S: Sink>(&mut self, run: &'r Run<'r, S>, jobs: &Jobs<'r>, position: usize) -> bool {
         if self.outbox.is_full(run.options.limits) {
-            self.flush(run, false).await;
+            self.send(run, jobs).await;
+        } else if position % STRIDE == STRIDE - 1 {
+            jobs.give_way().await;
         }
         !self.failed()
     }
@@ -283,7 +276,8 @@ impl StreamRun {
             self.outbox.refreshed.push(LedgerEntry { key: hash, local: Some(local), content: known });
             return;
         }
-        if known.is_some() && sound && self.spec.table.mutability() == Mutability::Immutable {
+        let foreign = self.baseline.foreign;
+        if known.is_some() && sound && !foreign && self.spec.table.mutability() == Mutability::Immutable {
             self.report.counters.superseded += 1;
             // It never will be taken: the next run need not look again.
             self.outbox.refreshed.push(LedgerEntry { key: hash, local: Some(local), content: known });
@@ -294,132 +288,23 @@ impl StreamRun {
             self.held_back = true;
             return;
         }
-        let mut base = self.baseline.base(hash, local, known);
-        if !sound {
-            // To be written anew even if the recorded hash says that it is the same.
-            base.content = Some(content);
-        }
+        let base = self.baseline.base(hash, local, known, content);
         let change = Change { key, operation: Operation::Upsert(coerced.row), base: base.content };
-        self.queue(Pending { change, key: hash, local: Some(local), decided_before: base.decided_before });
+        self.outbox.queue(Pending { change, key: hash, local: Some(local), decided_before: base.decided_before });
     }
 
     fn dead(&mut self, letter: DeadLetter) {
         self.report.counters.dead_lettered += 1;
+        self.warn_dead(&letter.key, &letter.reason);
+        self.outbox.reject(letter);
+    }
+
+    pub(super) fn warn_dead(&mut self, key: &str, reason: &str) {
         let (source, stream) = (&self.id.source, &self.id.stream);
         let warning = format!(
-            "{source}, table {stream}, row {}: {}; the record is kept whole in the hub's dead_letters, \
-             correct it at its source and sync again",
-            letter.key, letter.reason
+            "{source}, table {stream}, row {key}: {reason}; the record is kept whole in the hub's dead_letters, \
+             correct it at its source and sync again"
         );
         self.report.warn(|| warning);
-        self.outbox.bytes += letter.record.as_str().len();
-        self.outbox.letters.push(letter);
-    }
-
-    fn queue(&mut self, pending: Pending) {
-        self.outbox.bytes += pending.change.size();
-        self.outbox.changes.push(pending);
-    }
-
-    /// Reads no more: deletes what is gone, and sends what is left.
-    pub(super) async fn finish<S: Sink>(&mut self, run: &mut Run<'_, S>) {
-        if self.failed() {
-            return;
-        }
-        let gone = match self.gone(run) {
-            Ok(gone) => gone,
-            Err(error) => {
-                // What was read is good, whatever stands in the way of the deletes.
-                self.flush(run, false).await;
-                return self.report.fail(&error);
-            }
-        };
-        if !gone.is_empty()
-            && let Err(error) = self.delete(run, gone).await
-        {
-            return self.fail_sink(&error);
-        }
-        if !self.failed() {
-            self.flush(run, true).await;
-        }
-    }
-
-    /// The known keys that are to be deleted, with what their deletion is based on.
-    fn gone<S: Sink>(&mut self, run: &Run<'_, S>) -> Result<HashMap<KeyHash, Option<ContentHash>>> {
-        let missing = self.baseline.diff.missing();
-        let deletes = run.options.deletes.get(self.spec.table.name().as_str()).copied().unwrap_or(self.spec.deletes);
-        if missing == 0 || deletes == Deletes::Ignore {
-            return Ok(HashMap::new());
-        }
-        if run.options.mode == Mode::Append {
-            self.held_back = true;
-            return Ok(HashMap::new());
-        }
-        let doing = format!("reading {}, table {}", self.id.source, self.id.stream);
-        if self.nameless {
-            self.report.warn(|| {
-                format!(
-                    "{doing}: {missing} known records were not found, but others could not be told apart; \
-                     nothing was deleted, correct those records first"
-                )
-            });
-            return Ok(HashMap::new());
-        }
-        let gone: HashMap<_, _> = self.baseline.gone().collect();
-        check_mass_delete(gone.len(), self.baseline.diff.len(), run.options.allow_mass_delete)
-            .map_err(|error| error.during(doing))?;
-        Ok(gone)
-    }
-
-    /// Queues the deletes: the hub knows the keys of which the ledger has only hashes.
-    async fn delete<S: Sink>(
-        &mut self,
-        run: &mut Run<'_, S>,
-        mut gone: HashMap<KeyHash, Option<ContentHash>>,
-    ) -> Result<()> {
-        let mut known = run.sink.known(&self.id, &self.spec.table);
-        while let Some(rows) = known.next().await {
-            for row in rows? {
-                let key = row.key.hash();
-                let Some(base) = gone.remove(&key) else {
-                    continue;
-                };
-                let change = Change { key: row.key, operation: Operation::Delete, base };
-                self.queue(Pending { change, key, local: None, decided_before: false });
-            }
-            if !self.flush_if_full(run).await {
-                return Ok(());
-            }
-        }
-        let forgotten = gone.into_keys().map(|key| LedgerEntry { key, local: None, content: None });
-        self.outbox.refreshed.extend(forgotten);
-        Ok(())
-    }
-
-    /// Ends the account.
-    pub(super) fn close(mut self, error: Option<&Error>) -> Closed {
-        if let Some(error) = error {
-            self.report.fail(error);
-        }
-        if self.failed() {
-            // What is still on its way has no outcome: it was not processed.
-            let counters = &mut self.report.counters;
-            counters.dead_lettered -= self.outbox.letters.len() as u64;
-            counters.read = counters.inserted
-                + counters.updated
-                + counters.unchanged
-                + counters.merged
-                + counters.superseded
-                + counters.dead_lettered;
-        }
-        self.report.duration_ms = millis(self.begun);
-        let (source, stream) = (&self.id.source, &self.id.stream);
-        let overlaps = self
-            .overlaps
-            .iter()
-            .map(|(other, count)| format!("{count} records of {source} [{stream}] are also in {other}: counted once"));
-        let mut notes = self.notes;
-        notes.extend(overlaps);
-        Closed { notes, sink_error: self.sink_error, held_back: self.held_back, report: self.report }
     }
 }

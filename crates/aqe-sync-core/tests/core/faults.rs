@@ -31,7 +31,7 @@ fn a_lost_acknowledgement_does_not_duplicate_rows() {
 
 #[test]
 fn whatever_step_fails_the_next_run_finishes_the_job() {
-    let steps = [Step::Prepare, Step::Known, Step::Begin, Step::Apply, Step::Resolve, Step::Reject, Step::Commit];
+    let steps = [Step::Prepare, Step::Keys, Step::Begin, Step::Apply, Step::Resolve, Step::Reject, Step::Commit];
     for step in steps {
         for when in [When::Before, When::After] {
             let mut world = World::new();

@@ -1,16 +1,21 @@
-//! A hub in memory, with real transactions and faults on demand.
+//! A hub in memory, with real transactions, faults on demand, and responses that
+//! a test may hold back.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, Waker};
 
 use aqe_sync_core::hash::KeyHash;
-use aqe_sync_core::meet::{ConflictRecord, Contested, Settled, Stored};
+use aqe_sync_core::meet::{ConflictRecord, Stored};
 use aqe_sync_core::{
-    Applied, Change, Checkpoint, Committed, ContentHash, DeadLetter, Environment, Error, ErrorKind, KnownRow,
-    Operation, Report, Result, Sink, SinkTxn, StreamId, StreamState, TableSpec,
+    Applied, ContentHash, DeadLetter, Delivery, Environment, Error, ErrorKind, KnownRow, Pushed, Report, Result, Sink,
+    SinkTxn, StreamId, StreamState, TableSpec,
 };
 use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
+
+use super::memory_txn::MemoryTxn;
 
 /// Where a fault strikes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +23,7 @@ pub(crate) enum Step {
     States,
     Prepare,
     Known,
+    Keys,
     Begin,
     Apply,
     Resolve,
@@ -42,7 +48,7 @@ struct Fault {
     spare: usize,
 }
 
-type RowId = (Environment, String, KeyHash);
+pub(super) type RowId = (Environment, String, KeyHash);
 
 /// Everything that a commit makes durable.
 #[derive(Clone, Debug, Default)]
@@ -51,7 +57,6 @@ pub(crate) struct Hub {
     pub(crate) states: BTreeMap<StreamId, StreamState>,
     pub(crate) letters: BTreeMap<(StreamId, String), DeadLetter>,
     pub(crate) conflicts: Vec<ConflictRecord>,
-    commits: u64,
 }
 
 /// What a test may look at afterwards; not part of the hub's content.
@@ -61,14 +66,41 @@ pub(crate) struct Journal {
     pub(crate) applied: usize,
     pub(crate) contested: usize,
     pub(crate) reports: usize,
+    /// The streams of all deliveries, with the keys of their changes, as they started.
+    pub(crate) pushed: Vec<(StreamId, Vec<String>)>,
+    /// How many were on their way at once, at most.
+    pub(crate) at_once: usize,
+}
+
+/// A response that is held back.
+struct Held {
+    number: u64,
+    stream: StreamId,
+    waker: Waker,
 }
 
 #[derive(Default)]
-struct Inner {
-    hub: Hub,
-    journal: Journal,
+pub(super) struct Inner {
+    pub(super) hub: Hub,
+    pub(super) journal: Journal,
     prepared: BTreeSet<String>,
     faults: Vec<Fault>,
+    lanes: usize,
+    holding: bool,
+    held: Vec<Held>,
+    released: BTreeSet<u64>,
+    on_way: Vec<StreamId>,
+    /// Who works on a table, and who waits for it, in the order in which they came.
+    turns: BTreeMap<String, Vec<(u64, Waker)>>,
+    /// Numbers turns and held responses.
+    numbers: u64,
+}
+
+impl Inner {
+    fn number(&mut self) -> u64 {
+        self.numbers += 1;
+        self.numbers
+    }
 }
 
 /// Clones share one hub.
@@ -78,6 +110,91 @@ pub(crate) struct MemorySink(Arc<Mutex<Inner>>);
 impl MemorySink {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn with_lanes(lanes: usize) -> Self {
+        let sink = Self::default();
+        sink.lock().lanes = lanes;
+        sink
+    }
+
+    /// From now on no response arrives before it is let go.
+    pub(crate) fn hold(&self) {
+        self.lock().holding = true;
+    }
+
+    /// The streams whose responses are held back, in the order in which they came.
+    pub(crate) fn held(&self) -> Vec<StreamId> {
+        self.lock().held.iter().map(|held| held.stream.clone()).collect()
+    }
+
+    /// Lets one response arrive.
+    pub(crate) fn release(&self, position: usize) {
+        let mut inner = self.lock();
+        let held = inner.held.remove(position);
+        inner.released.insert(held.number);
+        held.waker.wake();
+    }
+
+    /// Waits until the test lets the response go.
+    pub(super) async fn respond(&self, stream: &StreamId) {
+        if !self.lock().holding {
+            return;
+        }
+        let number = self.lock().number();
+        poll_fn(|context| {
+            let mut inner = self.lock();
+            if inner.released.contains(&number) {
+                return Poll::Ready(());
+            }
+            if inner.held.iter().all(|held| held.number != number) {
+                inner.held.push(Held { number, stream: stream.clone(), waker: context.waker().clone() });
+            }
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// One transaction per table, first come, first served.
+    async fn turn(&self, table: &str) -> Turn {
+        let number = self.lock().number();
+        let turn = Turn { sink: self.clone(), table: table.to_owned(), number };
+        poll_fn(|context| {
+            let mut inner = self.lock();
+            let turns = inner.turns.entry(table.to_owned()).or_default();
+            match turns.iter().position(|(other, _)| *other == number) {
+                Some(0) => return Poll::Ready(()),
+                Some(position) => turns[position].1.clone_from(context.waker()),
+                None if turns.is_empty() => {
+                    turns.push((number, context.waker().clone()));
+                    return Poll::Ready(());
+                }
+                None => turns.push((number, context.waker().clone())),
+            }
+            Poll::Pending
+        })
+        .await;
+        turn
+    }
+
+    /// As the default of [`Sink::push`].
+    async fn transact(
+        &self,
+        stream: &StreamId,
+        table: &Arc<TableSpec>,
+        delivery: Delivery,
+    ) -> Result<Pushed<MemoryTxn>> {
+        let Delivery { changes, letters, checkpoint } = delivery;
+        let mut txn = self.begin(stream, table).await?;
+        let applied = if changes.is_empty() { Applied::default() } else { txn.apply(changes).await? };
+        if !applied.contested.is_empty() {
+            return Ok(Pushed::Contested { txn, applied, letters, checkpoint });
+        }
+        if !letters.is_empty() {
+            txn.reject(letters).await?;
+        }
+        let committed = txn.commit_now(checkpoint)?;
+        Ok(Pushed::Committed(applied, committed))
     }
 
     /// Lets a step fail once, after `spare` more of its kind.
@@ -103,8 +220,33 @@ impl MemorySink {
         edit(&mut self.lock().hub);
     }
 
+    fn rows(
+        &self,
+        step: Step,
+        stream: &StreamId,
+        table: &TableSpec,
+        wanted: impl Fn(ContentHash) -> bool,
+    ) -> BoxStream<'static, Result<Vec<KnownRow>>> {
+        let rows = self.step(step, |inner| {
+            let rows = inner.hub.rows.iter().filter(|((environment, name, _), _)| {
+                *environment == stream.environment && name == table.name().as_str()
+            });
+            let known = rows.filter_map(|(_, (key, stored))| {
+                contribution(stored, stream).map(|hash| KnownRow { key: key.clone(), hash, sound: true })
+            });
+            Ok(known.filter(|row| wanted(row.hash)).collect::<Vec<_>>())
+        });
+        match rows {
+            Ok(rows) => {
+                let batches: Vec<_> = rows.chunks(3).map(|chunk| Ok(chunk.to_vec())).collect();
+                stream::iter(batches).boxed()
+            }
+            Err(error) => stream::iter([Err(error)]).boxed(),
+        }
+    }
+
     /// Runs `effect` between the two moments at which `step` may fail.
-    fn step<T>(&self, step: Step, effect: impl FnOnce(&mut Inner) -> Result<T>) -> Result<T> {
+    pub(super) fn step<T>(&self, step: Step, effect: impl FnOnce(&mut Inner) -> Result<T>) -> Result<T> {
         let mut inner = self.lock();
         let struck = inner.faults.iter_mut().position(|fault| {
             let now = fault.step == step && fault.spare == 0;
@@ -120,6 +262,22 @@ impl MemorySink {
         }
         let result = effect(&mut inner)?;
         if when == Some(When::After) { failure() } else { Ok(result) }
+    }
+}
+
+/// A table, taken until it is dropped.
+pub(super) struct Turn {
+    sink: MemorySink,
+    table: String,
+    number: u64,
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let mut inner = self.sink.lock();
+        let turns = inner.turns.entry(self.table.clone()).or_default();
+        turns.retain(|(number, _)| *number != self.number);
+        turns.first().into_iter().for_each(|(_, waker)| waker.wake_by_ref());
     }
 }
 
@@ -161,145 +319,58 @@ impl Sink for MemorySink {
     }
 
     fn known(&self, stream: &StreamId, table: &Arc<TableSpec>) -> BoxStream<'static, Result<Vec<KnownRow>>> {
-        let rows = self.step(Step::Known, |inner| {
-            let rows = inner.hub.rows.iter().filter(|((environment, name, _), _)| {
-                *environment == stream.environment && name == table.name().as_str()
-            });
-            let known = rows.filter_map(|(_, (key, stored))| {
-                contribution(stored, stream).map(|hash| KnownRow { key: key.clone(), hash, sound: true })
-            });
-            Ok(known.collect::<Vec<_>>())
-        });
-        match rows {
-            Ok(rows) => {
-                let batches: Vec<_> = rows.chunks(3).map(|chunk| Ok(chunk.to_vec())).collect();
-                stream::iter(batches).boxed()
-            }
-            Err(error) => stream::iter([Err(error)]).boxed(),
-        }
+        self.rows(Step::Known, stream, table, |_| true)
+    }
+
+    fn keys_of(
+        &self,
+        stream: &StreamId,
+        table: &Arc<TableSpec>,
+        hashes: Vec<ContentHash>,
+    ) -> BoxStream<'static, Result<Vec<KnownRow>>> {
+        self.rows(Step::Keys, stream, table, |hash| hashes.contains(&hash))
     }
 
     async fn begin(&self, stream: &StreamId, table: &Arc<TableSpec>) -> Result<MemoryTxn> {
+        let turn = self.turn(table.name().as_str()).await;
         self.step(Step::Begin, |inner| {
             if !inner.prepared.contains(table.name().as_str()) {
                 return Err(Error::new(ErrorKind::NotFound, format!("there is no table {}", table.name())));
             }
-            Ok(MemoryTxn {
-                sink: self.clone(),
-                stream: stream.clone(),
-                table: Arc::clone(table),
-                draft: inner.hub.clone(),
-            })
+            Ok(())
+        })?;
+        Ok(MemoryTxn {
+            sink: self.clone(),
+            stream: stream.clone(),
+            table: Arc::clone(table),
+            draft: Hub::default(),
+            _turn: turn,
         })
+    }
+
+    async fn push(&self, stream: &StreamId, table: &Arc<TableSpec>, delivery: Delivery) -> Result<Pushed<MemoryTxn>> {
+        {
+            let mut inner = self.lock();
+            assert!(!inner.on_way.contains(stream), "two deliveries of {stream} at once");
+            inner.on_way.push(stream.clone());
+            inner.journal.at_once = inner.journal.at_once.max(inner.on_way.len());
+            let keys = delivery.changes.iter().map(|change| change.key.to_string()).collect();
+            inner.journal.pushed.push((stream.clone(), keys));
+        }
+        let result = self.transact(stream, table, delivery).await;
+        self.respond(stream).await;
+        self.lock().on_way.retain(|other| other != stream);
+        result
+    }
+
+    fn lanes(&self) -> usize {
+        self.lock().lanes.max(1)
     }
 
     async fn finish(&self, _: &Report) -> Result<()> {
         self.step(Step::Finish, |inner| {
             inner.journal.reports += 1;
             Ok(())
-        })
-    }
-}
-
-/// Works on a draft; dropping it rolls back.
-pub(crate) struct MemoryTxn {
-    sink: MemorySink,
-    stream: StreamId,
-    table: Arc<TableSpec>,
-    draft: Hub,
-}
-
-impl MemoryTxn {
-    fn row_id(&self, key: KeyHash) -> RowId {
-        (self.stream.environment.clone(), self.table.name().to_string(), key)
-    }
-
-    fn change(draft: &mut Hub, id: RowId, stream: &StreamId, change: Change, applied: &mut Applied) {
-        let writer = stream.contributor();
-        let existing = draft.rows.get_mut(&id).map(|(_, stored)| stored);
-        match (existing, change.operation) {
-            (None, Operation::Upsert(row)) => {
-                let stored = Stored { row, contributor: writer, merged_from: Vec::new(), deleted: false };
-                draft.rows.insert(id, (change.key, stored));
-                applied.inserted += 1;
-            }
-            (None, Operation::Delete) => applied.deleted += 1,
-            (Some(stored), operation) => {
-                let ours = !stored.deleted && stored.merged_from.is_empty() && stored.contributor == writer;
-                let in_step = ours && change.base == Some(stored.row.hash);
-                match operation {
-                    Operation::Upsert(row) if ours && row.hash == stored.row.hash => applied.unchanged += 1,
-                    Operation::Upsert(row) if in_step => {
-                        stored.row = row;
-                        applied.updated += 1;
-                    }
-                    Operation::Delete if in_step => {
-                        stored.deleted = true;
-                        applied.deleted += 1;
-                    }
-                    operation => {
-                        let change = Change { key: change.key, operation, base: change.base };
-                        applied.contested.push(Contested { change, existing: stored.clone() });
-                    }
-                }
-            }
-        }
-    }
-}
-
-impl SinkTxn for MemoryTxn {
-    async fn apply(&mut self, changes: Vec<Change>) -> Result<Applied> {
-        let sink = self.sink.clone();
-        sink.step(Step::Apply, |inner| {
-            inner.journal.applied += changes.len();
-            let mut applied = Applied::default();
-            for change in changes {
-                let id = self.row_id(change.key.hash());
-                Self::change(&mut self.draft, id, &self.stream, change, &mut applied);
-            }
-            inner.journal.contested += applied.contested.len();
-            Ok(applied)
-        })
-    }
-
-    async fn resolve(&mut self, settled: Vec<Settled>) -> Result<()> {
-        let sink = self.sink.clone();
-        sink.step(Step::Resolve, |_| {
-            for settled in settled {
-                let id = self.row_id(settled.key.hash());
-                if let Some(stored) = settled.write {
-                    self.draft.rows.insert(id, (settled.key, stored));
-                }
-                self.draft.conflicts.extend(settled.conflict);
-            }
-            Ok(())
-        })
-    }
-
-    async fn reject(&mut self, letters: Vec<DeadLetter>) -> Result<()> {
-        let sink = self.sink.clone();
-        sink.step(Step::Reject, |_| {
-            for letter in letters {
-                let id = (self.stream.clone(), format!("{} {}", letter.key, letter.record.as_str()));
-                self.draft.letters.insert(id, letter);
-            }
-            Ok(())
-        })
-    }
-
-    async fn commit(mut self, checkpoint: Checkpoint) -> Result<Committed> {
-        let sink = self.sink.clone();
-        sink.step(Step::Commit, |inner| {
-            if inner.hub.commits != self.draft.commits {
-                return Err(Error::new(ErrorKind::Locked, "another transaction committed in between"));
-            }
-            let sequence = self.draft.states.get(&self.stream).map_or(1, |state| state.sequence + 1);
-            let table = self.table.name().to_string();
-            let state = StreamState { stream: self.stream.clone(), sequence, table, checkpoint };
-            self.draft.states.insert(self.stream.clone(), state);
-            self.draft.commits += 1;
-            inner.hub = self.draft;
-            Ok(Committed { sequence })
         })
     }
 }

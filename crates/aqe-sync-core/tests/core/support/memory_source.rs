@@ -41,6 +41,7 @@ pub(crate) struct MemorySource {
     /// What opening it says instead of its streams.
     pub(crate) unreadable: bool,
     pub(crate) reads: Arc<AtomicUsize>,
+    pub(crate) batches: Arc<AtomicUsize>,
 }
 
 impl MemorySource {
@@ -53,6 +54,7 @@ impl MemorySource {
             fingerprint: None,
             unreadable: false,
             reads: Arc::default(),
+            batches: Arc::default(),
         }
     }
 
@@ -88,6 +90,11 @@ impl MemorySource {
 
     pub(crate) fn reads(&self) -> usize {
         self.reads.load(Ordering::Relaxed)
+    }
+
+    /// How many batches were taken from it.
+    pub(crate) fn taken(&self) -> usize {
+        self.batches.load(Ordering::Relaxed)
     }
 }
 
@@ -142,6 +149,10 @@ impl Source for MemorySource {
         let rows = request.limits.rows;
         let batches: Vec<_> =
             self.streams.iter().filter(wanted).flat_map(|stream| stream_batches(stream, rows)).collect();
-        stream::iter(batches).boxed()
+        let taken = Arc::clone(&self.batches);
+        let count = move |_: &Result<Batch>| {
+            taken.fetch_add(1, Ordering::Relaxed);
+        };
+        stream::iter(batches).inspect(count).boxed()
     }
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod memory_sink;
 pub(crate) mod memory_source;
+pub(crate) mod memory_txn;
 pub(crate) mod note;
 pub(crate) mod world;
 

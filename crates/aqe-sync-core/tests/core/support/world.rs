@@ -1,7 +1,11 @@
 //! One environment with its hub and ledger, and what can be asked of them.
 
 use std::collections::BTreeMap;
+use std::future::Future as _;
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 
 use aqe_sync_core::meet::Stored;
 use aqe_sync_core::{
@@ -52,6 +56,36 @@ impl World {
         self.run_as(Mode::Incremental, sources)
     }
 
+    /// Runs once with all responses held back; whenever the engine can do nothing
+    /// but wait, `choose` says which of the held ones arrives.
+    pub(crate) fn run_choosing(
+        &self,
+        mode: Mode,
+        sources: &[&MemorySource],
+        mut choose: impl FnMut(&[StreamId]) -> usize,
+    ) -> Report {
+        let boxed: Vec<Box<dyn DynSource>> = sources.iter().map(|source| Box::new((*source).clone()) as _).collect();
+        let engine = Engine::new(&self.sink, &self.ledger, &Silent, self.options.clone().mode(mode));
+        let mut run = pin!(engine.run(&boxed));
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(Arc::clone(&woken));
+        self.sink.hold();
+        let report = loop {
+            if let Poll::Ready(report) = run.as_mut().poll(&mut Context::from_waker(&waker)) {
+                break report.expect("the hub answers");
+            }
+            if !woken.0.swap(false, Ordering::SeqCst) {
+                let held = self.sink.held();
+                assert!(!held.is_empty(), "the engine waits for nothing");
+                self.sink.release(choose(&held) % held.len());
+            }
+        };
+        for stream in &report.streams {
+            stream.counters.balance().expect("every record is accounted for");
+        }
+        report
+    }
+
     /// Throws the ledger away.
     pub(crate) fn forget(&mut self) {
         self.ledger = MemoryLedger::new();
@@ -93,4 +127,14 @@ pub(crate) fn texts(pairs: &[(&str, &str)]) -> BTreeMap<String, Value> {
 
 pub(crate) fn shared<T: aqe_sync_core::Transform + 'static>(transform: T) -> Arc<dyn aqe_sync_core::Transform> {
     Arc::new(transform)
+}
+
+/// Remembers that somebody wants to be polled again.
+#[derive(Default)]
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::SeqCst);
+    }
 }

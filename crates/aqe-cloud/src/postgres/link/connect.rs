@@ -1,0 +1,276 @@
+//! Opens a connection to the hub.
+
+use std::io;
+use std::ops::{Deref, DerefMut};
+use std::pin::{Pin, pin};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use aqe_sync_core::Result;
+use futures::future::BoxFuture;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_postgres::config::SslMode as DriverSslMode;
+use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
+use tokio_postgres::{Client, NoTls};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use super::address::{Address, Endpoint, SslMode};
+use super::{fault, tls};
+
+/// How often a silent link is asked whether the other end is still there.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// A stream of bytes in both directions.
+pub trait Wire: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Wire for T {}
+
+/// Opens the stream of bytes that the PostgreSQL protocol, and TLS within it, is spoken over.
+pub trait Connector: Send + Sync {
+    /// Opens one. The caller limits the time.
+    fn open<'a>(&'a self, address: &'a Address) -> BoxFuture<'a, io::Result<Box<dyn Wire>>>;
+}
+
+/// Goes straight to the address: TCP, or the Unix socket.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Direct;
+
+impl Connector for Direct {
+    fn open<'a>(&'a self, address: &'a Address) -> BoxFuture<'a, io::Result<Box<dyn Wire>>> {
+        Box::pin(async move {
+            match &address.endpoint {
+                Endpoint::Tcp(host) => Ok(Box::new(open_tcp(host, address).await?) as Box<dyn Wire>),
+                Endpoint::Unix(_) => open_socket(address).await,
+            }
+        })
+    }
+}
+
+fn unknown_host(error: &io::Error) -> io::Error {
+    io::Error::new(io::ErrorKind::NotFound, error.to_string())
+}
+
+/// Tries a name's addresses one after the other; one that does not answer may not use up all the time.
+async fn open_tcp(host: &str, address: &Address) -> io::Result<TcpStream> {
+    let found: Vec<_> =
+        tokio::net::lookup_host((host, address.port)).await.map_err(|error| unknown_host(&error))?.collect();
+    let share = address.limits.connect / u32::try_from(found.len().max(1)).unwrap_or(u32::MAX);
+    let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for target in found {
+        let tried = TcpStream::connect(target);
+        let tried = match share {
+            Duration::ZERO => tried.await,
+            share => tokio::time::timeout(share, tried).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())),
+        };
+        match tried {
+            Ok(stream) => {
+                stream.set_nodelay(true)?;
+                let keepalive =
+                    socket2::TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL);
+                socket2::SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
+                return Ok(stream);
+            }
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
+}
+
+#[cfg(unix)]
+async fn open_socket(address: &Address) -> io::Result<Box<dyn Wire>> {
+    let path = address.socket().unwrap_or_default();
+    Ok(Box::new(tokio::net::UnixStream::connect(path).await?))
+}
+
+#[cfg(not(unix))]
+async fn open_socket(_: &Address) -> io::Result<Box<dyn Wire>> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// An open connection: the driver's client, and what is needed to say plainly what went wrong with it.
+pub struct Link {
+    client: Client,
+    faults: Faults,
+}
+
+impl Link {
+    /// Returns where it leads.
+    pub fn address(&self) -> &Address {
+        &self.faults.address
+    }
+
+    /// Makes a failed call on this connection readable; see [`Faults::fault`].
+    pub fn fault(&self, operation: &str, error: tokio_postgres::Error) -> aqe_sync_core::Error {
+        self.faults.fault(operation, error)
+    }
+
+    /// Returns what makes failures readable while the link itself is borrowed, as by a transaction.
+    pub fn faults(&self) -> Faults {
+        self.faults.clone()
+    }
+}
+
+impl Deref for Link {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.client
+    }
+}
+
+impl DerefMut for Link {
+    fn deref_mut(&mut self) -> &mut Client {
+        &mut self.client
+    }
+}
+
+/// Makes the failures of one link readable.
+#[derive(Clone)]
+pub struct Faults {
+    address: Arc<Address>,
+    ended: Arc<OnceLock<tokio_postgres::Error>>,
+}
+
+impl Faults {
+    /// Makes a failed call readable; `operation` says what was being done (`writing events`).
+    ///
+    /// When a connection breaks, the driver tells pending calls no more than "connection closed";
+    /// the reason, such as the server's farewell, comes from here.
+    pub fn fault(&self, operation: &str, error: tokio_postgres::Error) -> aqe_sync_core::Error {
+        let reason = if error.is_closed() { self.ended.get() } else { None };
+        fault::of_call(&self.address, operation, error, reason)
+    }
+}
+
+/// Connects, and drives the connection in a task of the current tokio runtime until the link is dropped.
+///
+/// # Errors
+/// Why not, with host, port, database and user, and what to do next. [`aqe_sync_core::Retry::Later`]
+/// where another try may do; see [`super::retry()`].
+pub async fn connect(address: &Address, connector: &dyn Connector) -> Result<Link> {
+    let limit = address.limits.connect;
+    let trying = open(address, connector);
+    if limit.is_zero() {
+        return trying.await;
+    }
+    tokio::time::timeout(limit, trying).await.unwrap_or_else(|_| Err(fault::connect_timeout(address)))
+}
+
+async fn open(address: &Address, connector: &dyn Connector) -> Result<Link> {
+    if address.socket().is_some() || address.ssl_mode == SslMode::Disable {
+        return start(address, connector, DriverSslMode::Disable, Encryption::None).await.map_err(Failure::plain);
+    }
+    let tls = tls::connector(address)?;
+    if address.ssl_mode != SslMode::Prefer {
+        return start(address, connector, DriverSslMode::Require, Encryption::Tls(tls)).await.map_err(Failure::plain);
+    }
+    match start(address, connector, DriverSslMode::Prefer, Encryption::Tls(tls)).await {
+        Err(failure) if failure.may_succeed_without_tls => {
+            start(address, connector, DriverSslMode::Disable, Encryption::None).await.map_err(Failure::plain)
+        }
+        result => result.map_err(Failure::plain),
+    }
+}
+
+enum Encryption {
+    None,
+    Tls(MakeRustlsConnect),
+}
+
+/// A wire with a name of its own: futures that hold it are `Send` for all the compiler
+/// can see, which it does not see of the bare trait object.
+struct Stream(Box<dyn Wire>);
+
+impl AsyncRead for Stream {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(context, into)
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(context)
+    }
+}
+
+struct Failure {
+    error: aqe_sync_core::Error,
+    may_succeed_without_tls: bool,
+}
+
+impl Failure {
+    fn plain(self) -> aqe_sync_core::Error {
+        self.error
+    }
+}
+
+async fn start(
+    address: &Address,
+    connector: &dyn Connector,
+    mode: DriverSslMode,
+    encryption: Encryption,
+) -> Result<Link, Failure> {
+    let wire = connector
+        .open(address)
+        .await
+        .map(Stream)
+        .map_err(|error| Failure { error: fault::of_opening(address, error), may_succeed_without_tls: false })?;
+    let config = address.config(mode);
+    let ended = Arc::new(OnceLock::new());
+    let started = match encryption {
+        Encryption::None => speak(&config, wire, NoTls, &ended).await,
+        Encryption::Tls(mut tls) => {
+            let name = tls::server_name(address);
+            let tls = MakeTlsConnect::<Stream>::make_tls_connect(&mut tls, &name).map_err(|error| Failure {
+                error: aqe_sync_core::Error::internal(format!("TLS cannot be set up: {error}")),
+                may_succeed_without_tls: false,
+            })?;
+            speak(&config, wire, tls, &ended).await
+        }
+    };
+    match started {
+        Ok(client) => Ok(Link { client, faults: Faults { address: Arc::new(address.clone()), ended } }),
+        Err(error) => Err(Failure {
+            may_succeed_without_tls: fault::may_do_without_tls(&error),
+            error: fault::of_start(address, error),
+        }),
+    }
+}
+
+async fn speak<T>(
+    config: &tokio_postgres::Config,
+    wire: Stream,
+    tls: T,
+    ended: &Arc<OnceLock<tokio_postgres::Error>>,
+) -> Result<Client, tokio_postgres::Error>
+where
+    T: TlsConnect<Stream>,
+    T::Stream: Send + 'static,
+{
+    let (client, connection) = config.connect_raw(wire, tls).await?;
+    tokio::spawn(drive(connection, Arc::clone(ended)));
+    Ok(client)
+}
+
+/// Runs a connection to its end, and keeps the reason where it ended badly.
+async fn drive<T>(connection: T, ended: Arc<OnceLock<tokio_postgres::Error>>)
+where
+    T: Future<Output = Result<(), tokio_postgres::Error>>,
+{
+    // Pending calls learn of the end when the connection is dropped, so the reason is there before them.
+    let mut connection = pin!(connection);
+    if let Err(error) = connection.as_mut().await {
+        let _ = ended.set(error);
+    }
+}

@@ -1,0 +1,176 @@
+//! What is converted but not yet in the sink, and how it gets there: one delivery
+//! of a stream after the other.
+
+use std::sync::Arc;
+
+use super::jobs::{Job, Jobs};
+use super::send::{Sent, Shipment};
+use super::stream::StreamRun;
+use super::{Run, Sink};
+use crate::Result;
+use crate::hash::{KeyHash, LocalHash};
+use crate::ledger::LedgerEntry;
+use crate::record::{Change, DeadLetter};
+use crate::source::BatchLimits;
+
+/// A change, with what the ledger will remember of it.
+pub(super) struct Pending {
+    pub(super) change: Change,
+    pub(super) key: KeyHash,
+    pub(super) local: Option<LocalHash>,
+    /// See [`super::baseline::Base`].
+    pub(super) decided_before: bool,
+}
+
+/// What waits to be sent.
+#[derive(Default)]
+pub(super) struct Outbox {
+    pub(super) changes: Vec<Pending>,
+    pub(super) letters: Vec<DeadLetter>,
+    /// Keys whose source changed without their content changing.
+    pub(super) refreshed: Vec<LedgerEntry>,
+    bytes: usize,
+}
+
+/// A delivery that was sent and not heard of again.
+pub(super) struct OnWay {
+    /// How many dead letters it carries.
+    letters: u64,
+    job: Job<Result<Sent>>,
+}
+
+impl Outbox {
+    /// So many ledger entries wait at most: a rebuilt ledger refreshes every key.
+    const REFRESHED: usize = 65_536;
+
+    pub(super) fn is_full(&self, limits: BatchLimits) -> bool {
+        self.changes.len() >= limits.rows.max(1)
+            || self.bytes >= limits.bytes.max(1)
+            || self.refreshed.len() >= Self::REFRESHED
+    }
+
+    pub(super) fn queue(&mut self, pending: Pending) {
+        self.bytes += pending.change.size();
+        self.changes.push(pending);
+    }
+
+    pub(super) fn reject(&mut self, letter: DeadLetter) {
+        self.bytes += letter.record.as_str().len();
+        self.letters.push(letter);
+    }
+
+    /// Bytes in memory, roughly.
+    pub(super) fn weight(&self) -> usize {
+        self.bytes + self.changes.len() * size_of::<Pending>() + self.refreshed.len() * size_of::<LedgerEntry>()
+    }
+}
+
+impl<'r> StreamRun<'r> {
+    /// Sends the outbox on its way, as soon as the delivery before it has arrived.
+    pub(super) async fn send<S: Sink>(&mut self, run: &'r Run<'r, S>, jobs: &Jobs<'r>) {
+        self.arrival(run).await;
+        if self.failed() {
+            return;
+        }
+        let letters = self.outbox.letters.len() as u64;
+        if let Some(shipment) = self.pack(run, false) {
+            self.on_way = Some(OnWay { letters, job: jobs.start(shipment.send()).await });
+        }
+        self.look_for_arrival(run);
+    }
+
+    /// Sends the outbox and waits until it has arrived.
+    pub(super) async fn send_and_wait<S: Sink>(&mut self, run: &'r Run<'r, S>, complete: bool) {
+        let letters = self.outbox.letters.len() as u64;
+        if let Some(shipment) = self.pack(run, complete) {
+            let result = shipment.send().await;
+            self.arrived(run, letters, result);
+        }
+    }
+
+    /// Takes the outbox as a delivery; `None` when there is nothing that the sink has
+    /// to know. `complete` says that the stream was read to its end.
+    fn pack<S: Sink>(&mut self, run: &'r Run<'r, S>, complete: bool) -> Option<Shipment<'r, S>> {
+        let outbox = std::mem::take(&mut self.outbox);
+        if outbox.changes.is_empty() && outbox.letters.is_empty() && !(complete && self.hub.open) {
+            self.remember(run, &outbox.refreshed);
+            return None;
+        }
+        // The last delivery holds the place alone, and gives it up when it starts.
+        let place = if complete { self.place.take() } else { self.place.clone() };
+        let place = place.unwrap_or_else(|| Arc::new(run.lanes.stand(self.spec.table.name())));
+        place.load(outbox.weight());
+        let (id, table) = (self.id.clone(), Arc::clone(&self.spec.table));
+        Some(Shipment { run, id, table, place, outbox, complete })
+    }
+
+    /// Waits for the delivery that is on its way.
+    pub(super) async fn arrival<S: Sink>(&mut self, run: &Run<'_, S>) {
+        if let Some(OnWay { letters, job }) = self.on_way.take() {
+            let result = job.result().await;
+            self.arrived(run, letters, result);
+        }
+    }
+
+    /// Takes notice of the delivery that is on its way, if it has arrived.
+    pub(super) fn look_for_arrival<S: Sink>(&mut self, run: &Run<'_, S>) {
+        if let Some(OnWay { letters, job }) = self.on_way.take() {
+            match job.try_result() {
+                Ok(result) => self.arrived(run, letters, result),
+                Err(job) => self.on_way = Some(OnWay { letters, job }),
+            }
+        }
+    }
+
+    fn arrived<S: Sink>(&mut self, run: &Run<'_, S>, letters: u64, result: Result<Sent>) {
+        let sent = match result {
+            Ok(sent) => sent,
+            Err(error) => {
+                self.report.counters.dead_lettered -= letters;
+                let error = error.context("table", self.spec.table.name());
+                return self.fail_sink(&error);
+            }
+        };
+        self.report.counters.add(&sent.counters);
+        for (rule, count) in sent.rules {
+            *self.report.rules.entry(rule).or_default() += count;
+        }
+        for (other, count) in sent.overlaps {
+            *self.overlaps.entry(other).or_default() += count;
+        }
+        for (key, reason) in &sent.refused {
+            self.warn_dead(key, reason);
+        }
+        self.held_back |= sent.held_back;
+        self.hub.open = !sent.complete;
+        // What another process committed in between is not in this ledger: it has
+        // to stay out of step, so that the next run asks the hub.
+        if sent.sequence > self.hub.sequence + 1 {
+            self.hub.interfered = true;
+            self.held_back = true;
+        }
+        let moved = self.hub.sequence != sent.sequence;
+        self.hub.sequence = sent.sequence;
+        // All of it is durable; a ledger that misses it is out of step, even if
+        // nothing but the checkpoint is new.
+        if moved || !sent.entries.is_empty() {
+            self.append(run, &sent.entries);
+        }
+    }
+
+    /// What only the ledger has to know.
+    fn remember<S: Sink>(&mut self, run: &Run<'_, S>, entries: &[LedgerEntry]) {
+        if !entries.is_empty() {
+            self.append(run, entries);
+        }
+    }
+
+    fn append<S: Sink>(&mut self, run: &Run<'_, S>, entries: &[LedgerEntry]) {
+        if self.hub.interfered {
+            return;
+        }
+        if let Err(error) = run.ledger.append(&self.id, self.hub.sequence, entries) {
+            self.fail_sink(&error);
+        }
+    }
+}
