@@ -13,8 +13,8 @@ use postgres_types::Type;
 use tokio_postgres::CopyInSink;
 
 use super::failure::Failure;
-use super::vectors::Vectors;
 use super::statements::LEADING;
+use super::vectors::Vectors;
 use super::wire::{Array, CopyRows, Wire};
 
 /// Up to so many bytes a batch goes as parameters of one statement, with all other

@@ -1,9 +1,7 @@
 //! What the hub remembers of streams and runs.
 
 use aqe_sync_core::audit::{AuditRow, audit};
-use aqe_sync_core::{
-    Checkpoint, ColumnType, Environment, Report, Result, StreamId, StreamState, Timestamp, Value,
-};
+use aqe_sync_core::{Checkpoint, ColumnType, Environment, Report, Result, StreamId, StreamState, Timestamp, Value};
 use postgres_types::Type;
 use tokio_postgres::{Client, Error, Row};
 
@@ -45,11 +43,7 @@ impl Connections {
     }
 }
 
-async fn read_states(
-    client: &Client,
-    dialect: &Dialect,
-    environment: &Environment,
-) -> Result<Vec<StreamState>, Error> {
+async fn read_states(client: &Client, dialect: &Dialect, environment: &Environment) -> Result<Vec<StreamState>, Error> {
     let sql = format!(
         "SELECT source, stream, table_name, sequence, run_id, complete, synced_at, instance FROM {} \
          WHERE source_env = $1",

@@ -103,12 +103,10 @@ impl HubBuilder {
     /// # Errors
     /// When the server cannot be reached, or what is there cannot be used; says why.
     pub fn open(self) -> Result<PostgresHub> {
-        let runtime = Builder::new_multi_thread()
-            .worker_threads(1)
-            .thread_name("postgres hub")
-            .enable_all()
-            .build()
-            .map_err(|cause| Error::new(ErrorKind::Io, "no thread for the connection to the hub").caused_by(cause))?;
+        let runtime =
+            Builder::new_multi_thread().worker_threads(1).thread_name("postgres hub").enable_all().build().map_err(
+                |cause| Error::new(ErrorKind::Io, "no thread for the connection to the hub").caused_by(cause),
+            )?;
         let handle = runtime.handle().clone();
         // Held from here on: dropping a runtime blocks, dropping this does not.
         let runtime = Background(Some(runtime));
@@ -135,8 +133,7 @@ impl HubBuilder {
             Opening::Create | Opening::DryRun => Mode::Create(&self.setup),
         };
         let opened = schema::open(&link, &self.schema, mode).await?;
-        let dialect =
-            Dialect { schema: self.schema, vectors: Vectors::new(opened.flavour().clone()), brackets };
+        let dialect = Dialect { schema: self.schema, vectors: Vectors::new(opened.flavour().clone()), brackets };
         let name = dialing.address.shown();
         let (identity, warnings) = (opened.id().to_owned(), opened.warnings().to_vec());
         let lanes = if dry { 1 } else { self.connections };
@@ -349,12 +346,7 @@ impl Sink for PostgresHub {
         self.run(async move { connections.begin(0, &stream, &table).await }).await
     }
 
-    async fn push(
-        &self,
-        stream: &StreamId,
-        table: &Arc<TableSpec>,
-        delivery: Delivery,
-    ) -> Result<Pushed<PostgresTxn>> {
+    async fn push(&self, stream: &StreamId, table: &Arc<TableSpec>, delivery: Delivery) -> Result<Pushed<PostgresTxn>> {
         let (connections, stream) = (Arc::clone(&self.connections), stream.clone());
         let table = connections.table(table);
         // Chosen before anything is waited for: deliveries keep the order they are given in.

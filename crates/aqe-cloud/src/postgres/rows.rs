@@ -6,7 +6,7 @@ use aqe_sync_core::digest::{Bucket, DigestRequest, HashRange};
 use aqe_sync_core::{ColumnType, ContentHash, Key, KnownRow, Row, StreamId, TableSpec, Value};
 use futures::TryStreamExt as _;
 use futures::future::try_join_all;
-use postgres_types::Type;
+use postgres_types::{ToSql, Type};
 use tokio_postgres::{Client, Row as SqlRow};
 
 use super::bookkeeping::{Param, names};
@@ -67,9 +67,14 @@ where
         if deep { "t.extra" } else { "NULL::jsonb" },
         dialect.table(table.name()),
     );
-    let mut parameters: Vec<Param<'_>> = vec![(&environment, Type::TEXT), (&source, Type::TEXT), (&from, Type::TEXT)];
-    parameters.extend(arrays.iter().map(|array| (array as _, Type::INT8_ARRAY)));
-    let mut rows = std::pin::pin!(client.query_typed_raw(&sql, parameters).await?);
+    let mut types = vec![Type::TEXT; 3];
+    types.resize(3 + arrays.len(), Type::INT8_ARRAY);
+    let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&environment, &source, &from];
+    parameters.extend(arrays.iter().map(|array| array as &(dyn ToSql + Sync)));
+    // Prepared, since the driver may have to ask what type an extension's columns have:
+    // once the rows are coming it cannot.
+    let statement = client.prepare_typed(&sql, &types).await?;
+    let mut rows = std::pin::pin!(client.query_raw(&statement, parameters).await?);
     let mut batch = Vec::with_capacity(ROWS);
     while let Some(row) = rows.try_next().await? {
         batch.push(known_row(dialect, table, &row, deep)?);
@@ -160,11 +165,16 @@ async fn digest(
     let (environment, source, from) = names(&request.stream);
     let bits = request.bits.min(32);
     // A shift by 64 is one by nothing.
-    let bucket = if bits == 0 { "0::bigint".to_owned() } else { format!("(c.h >> {}) & {}", 64 - bits, (1_u64 << bits) - 1) };
+    let bucket =
+        if bits == 0 { "0::bigint".to_owned() } else { format!("(c.h >> {}) & {}", 64 - bits, (1_u64 << bits) - 1) };
     let everything = request.within == [HashRange::ALL];
     let wanted = if everything { Wanted::All } else { Wanted::In(request.within.clone()) };
     let (condition, arrays) = condition(&wanted);
-    let key = request.table.key_columns().first().map_or_else(|| "source_env".to_owned(), |column| column.name.quoted().to_string());
+    let key = request
+        .table
+        .key_columns()
+        .first()
+        .map_or_else(|| "source_env".to_owned(), |column| column.name.quoted().to_string());
     // Counting a column, since an index of ruvector breaks counting rows.
     let sql = format!(
         "SELECT {bucket} AS bucket, count(t.{key}), bit_xor(c.h), sum((c.h >> 32)::int) \

@@ -99,7 +99,10 @@ impl Dialect {
     pub(crate) fn statements(&self, table: &TableSpec) -> Statements {
         let target = self.table(table.name());
         // Two shapes of one table, before and after an upgrade, must not share a name.
-        let stage = format!("pg_temp.aqe_stage_{:016x}", xxhash_rust::xxh3::xxh3_64(format!("{:016x}{}", table.digest(), table.name()).as_bytes()));
+        let stage = format!(
+            "pg_temp.aqe_stage_{:016x}",
+            xxhash_rust::xxh3::xxh3_64(format!("{:016x}{}", table.digest(), table.name()).as_bytes())
+        );
         let join = join(table);
         let own = "t.source = $2 AND t.stream = $3 AND t.merged_from IS NULL";
         let versions = self.own("sync_versions");

@@ -8,6 +8,7 @@ use aqe_sync_core::{
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
+use postgres_types::{ToSql, Type};
 use tokio::runtime::Handle;
 use tokio::sync::OwnedMutexGuard;
 use tokio_postgres::Row as SqlRow;
@@ -133,12 +134,16 @@ impl PostgresTxn {
         let upserts = changes.iter().filter(|change| change.operation != Operation::Delete).count();
         let parameters = Parameters::new(&self.stream, &self.table, self.now);
         let parameters = parameters.list();
+        let stream: Vec<&(dyn ToSql + Sync)> = parameters[..3].iter().map(|(value, _)| *value).collect();
+        // Prepared, since the driver may have to ask what type an extension's columns have:
+        // once the rows are coming it cannot.
+        let find = self.link.prepare_typed(&sql.contested, &[Type::TEXT, Type::TEXT, Type::TEXT]).await?;
         let (bumped, updated, deleted, inserted, contested) = futures::join!(
             self.execute(&sql.bump, true),
             self.execute(&sql.update, changes.iter().any(|change| change.base.is_some())),
             self.execute(&sql.tombstone, upserts < changes.len()),
             self.execute(&sql.insert, upserts > 0),
-            self.link.query_typed(&sql.contested, &parameters[..3]),
+            self.link.query(&find, &stream),
         );
         bumped?;
         let (updated, deleted, inserted, contested) = (updated?, deleted?, inserted?, contested?);
@@ -223,9 +228,7 @@ fn position(row: &SqlRow) -> Option<usize> {
 }
 
 fn is_upsert(changes: &[Change], row: &SqlRow) -> bool {
-    position(row)
-        .and_then(|position| changes.get(position))
-        .is_some_and(|change| change.operation != Operation::Delete)
+    position(row).and_then(|position| changes.get(position)).is_some_and(|change| change.operation != Operation::Delete)
 }
 
 impl SinkTxn for PostgresTxn {
@@ -246,8 +249,7 @@ impl SinkTxn for PostgresTxn {
     }
 
     async fn commit(mut self, checkpoint: Checkpoint) -> Result<Committed> {
-        let closed =
-            close(&self.link, &self.dialect, &self.stream, &self.table.spec, &self.letters, &checkpoint).await;
+        let closed = close(&self.link, &self.dialect, &self.stream, &self.table.spec, &self.letters, &checkpoint).await;
         match closed {
             Ok(sequence) => {
                 self.session = None;

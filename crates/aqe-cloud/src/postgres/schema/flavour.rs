@@ -83,7 +83,8 @@ impl Flavour {
     /// The flavour of this kind as it is once its extension is installed where
     /// extensions usually are, in schema `public`.
     pub fn expected(kind: VectorKind) -> Self {
-        let extension = Extension { kind, schema: "public".to_owned(), version: String::new(), has_hnsw: true, types: None };
+        let extension =
+            Extension { kind, schema: "public".to_owned(), version: String::new(), has_hnsw: true, types: None };
         Self { kind, extension: (kind != VectorKind::None).then_some(extension) }
     }
 

@@ -3,8 +3,8 @@
 use bytes::BytesMut;
 use postgres_types::{IsNull, ToSql, Type};
 
-use super::write::{length, put};
 use super::Wire;
+use super::write::{length, put};
 
 /// One column's values as a one-dimensional array.
 /// (<https://www.postgresql.org/docs/current/arrays.html>; the format is that of `array_recv`.)
@@ -39,11 +39,7 @@ impl Array {
 }
 
 impl ToSql for Array {
-    fn to_sql(
-        &self,
-        _: &Type,
-        out: &mut BytesMut,
-    ) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
+    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
         out.extend_from_slice(&self.bytes);
         Ok(IsNull::No)
     }
