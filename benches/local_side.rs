@@ -24,7 +24,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     std::fs::create_dir(project.join(".git"))?;
     std::fs::create_dir(project.join(".agentic-qe"))?;
     let database = project.join(".agentic-qe/memory.db");
-    dataset::write(&database, rows)?;
+    dataset::write(&database, rows, dataset::MIXED)?;
     println!("{rows} rows, {} MB", std::fs::metadata(&database)?.len() >> 20);
 
     let begun = Instant::now();
