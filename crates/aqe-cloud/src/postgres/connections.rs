@@ -18,7 +18,8 @@ use super::table::Table;
 /// they are merged into: looking up every row by its key is what the planner, who knows
 /// nothing of a staging table, has to be told. Vectors and documents are compressed with
 /// lz4 where the server can: it takes a fraction of the time of the default.
-const SETTINGS: &str = "SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off; \
+const SETTINGS: &str = "SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_seqscan = off; \
+    SET enable_bitmapscan = off; SET jit = off; \
     SET temp_buffers = '32MB'; SET client_min_messages = warning; \
     SELECT set_config('default_toast_compression', 'lz4', false) FROM pg_catalog.pg_settings \
     WHERE name = 'default_toast_compression' AND 'lz4' = ANY (enumvals)";
@@ -143,7 +144,13 @@ impl Connections {
         F: Future<Output = Result<T>>,
     {
         let budget = if self.is_dry_run() { Budget { attempts: 1, ..Budget::default() } } else { Budget::default() };
-        retry(budget, || async { question(self.asking().await?).await }).await
+        // Held to the end: what is asked may be several statements that belong together.
+        let attempt = || async {
+            let mut session = self.lanes[0].turn().await;
+            let link = self.link(&mut session).await?;
+            question(link).await
+        };
+        retry(budget, attempt).await
     }
 }
 

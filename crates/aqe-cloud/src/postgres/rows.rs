@@ -5,7 +5,7 @@ use std::sync::Arc;
 use aqe_sync_core::digest::{Bucket, DigestRequest, HashRange};
 use aqe_sync_core::{ColumnType, ContentHash, Key, KnownRow, Row, StreamId, TableSpec, Value};
 use futures::TryStreamExt as _;
-use futures::future::try_join_all;
+use futures::future::join_all;
 use postgres_types::{ToSql, Type};
 use tokio_postgres::{Client, Row as SqlRow};
 
@@ -154,7 +154,20 @@ pub(super) async fn digests(
     dialect: &Dialect,
     wanted: &[DigestRequest],
 ) -> Result<Vec<Vec<Bucket>>, Failure> {
-    Ok(try_join_all(wanted.iter().map(|request| digest(client, dialect, request))).await?)
+    // Whole tables are read here, not single rows by their keys.
+    let begin = format!(
+        "{}; SET LOCAL enable_seqscan = on; SET LOCAL enable_bitmapscan = on; SET LOCAL enable_hashjoin = on",
+        dialect.brackets.begin
+    );
+    let (begun, digests, ended) = futures::join!(
+        client.batch_execute(&begin),
+        join_all(wanted.iter().map(|request| digest(client, dialect, request))),
+        client.batch_execute(dialect.brackets.commit),
+    );
+    begun?;
+    let digests = digests.into_iter().collect::<Result<Vec<_>, _>>()?;
+    ended?;
+    Ok(digests)
 }
 
 async fn digest(

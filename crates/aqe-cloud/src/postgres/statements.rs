@@ -104,11 +104,15 @@ impl Dialect {
             xxhash_rust::xxh3::xxh3_64(format!("{:016x}{}", table.digest(), table.name()).as_bytes())
         );
         let join = join(table);
+        // Fenced off by OFFSET, the environment is no constant to the planner: it would
+        // take all of its rows first, by whichever index begins with it, and compare
+        // each with every staged row. So it looks up one row per staged row by the key.
+        let staged_rows = format!("(SELECT *, $1 AS env FROM {stage} OFFSET 0) s");
         let own = "t.source = $2 AND t.stream = $3 AND t.merged_from IS NULL";
         let versions = self.own("sync_versions");
         let version = format!("(SELECT version FROM {versions} WHERE source_env = $1 AND table_name = $5)");
         let clashes = format!(
-            "FROM {stage} s JOIN {target} t ON {join} WHERE NOT ({own} AND CASE WHEN s.gone THEN t.deleted_at IS NOT NULL \
+            "FROM {staged_rows} JOIN {target} t ON {join} WHERE NOT ({own} AND CASE WHEN s.gone THEN t.deleted_at IS NOT NULL \
              ELSE t.deleted_at IS NULL AND t.content_hash = s.hash END)"
         );
         let on_base = format!("{join} AND {own} AND t.deleted_at IS NULL AND t.content_hash = s.base");
@@ -126,16 +130,16 @@ impl Dialect {
             ),
             update: format!(
                 "UPDATE {target} t SET source = $2, stream = $3, {}, sync_version = {version}, synced_at = $4 \
-                 FROM {stage} s WHERE NOT s.gone AND {on_base}",
+                 FROM {staged_rows} WHERE NOT s.gone AND {on_base}",
                 assignments(table)
             ),
             tombstone: format!(
-                "UPDATE {target} t SET sync_version = {version}, deleted_at = $4, synced_at = $4 FROM {stage} s \
+                "UPDATE {target} t SET sync_version = {version}, deleted_at = $4, synced_at = $4 FROM {staged_rows} \
                  WHERE s.gone AND {on_base}"
             ),
             insert: format!(
                 "INSERT INTO {target} (source_env, source, stream, extra, content_hash, sync_version, synced_at, {columns}) \
-                 SELECT $1, $2, $3, s.extra, s.hash, {version}, $4, {} FROM {stage} s WHERE NOT s.gone \
+                 SELECT $1, $2, $3, s.extra, s.hash, {version}, $4, {} FROM {staged_rows} WHERE NOT s.gone \
                  AND NOT EXISTS (SELECT FROM {target} t WHERE {join}) ON CONFLICT DO NOTHING",
                 staged(table)
             ),
@@ -147,12 +151,12 @@ impl Dialect {
             ),
             settle: format!(
                 "UPDATE {target} t SET source = s.source, stream = s.stream, merged_from = s.merged_from, {}, \
-                 deleted_at = NULL, sync_version = {version}, synced_at = $4 FROM {stage} s WHERE NOT s.gone AND {join}",
+                 deleted_at = NULL, sync_version = {version}, synced_at = $4 FROM {staged_rows} WHERE NOT s.gone AND {join}",
                 assignments(table)
             ),
             settle_tombstones: format!(
                 "UPDATE {target} t SET sync_version = {version}, deleted_at = $4, synced_at = $4, merged_from = NULL \
-                 FROM {stage} s WHERE s.gone AND {join}"
+                 FROM {staged_rows} WHERE s.gone AND {join}"
             ),
             stage_arrays: self.stage_arrays(table, &stage),
             stage: self.stage(table, &stage),
@@ -204,7 +208,7 @@ impl Dialect {
 
 /// How staged changes find their rows.
 fn join(table: &TableSpec) -> String {
-    let mut sql = String::from("t.source_env = $1");
+    let mut sql = String::from("t.source_env = s.env");
     for (position, column) in table.key_columns().iter().enumerate() {
         let _ = write!(sql, " AND t.{} = s.c{position}", column.name.quoted());
     }

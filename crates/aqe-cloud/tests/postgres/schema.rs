@@ -298,7 +298,7 @@ fn ddl_of_a_table_reads_as_documented() {
   synced_at timestamp with time zone NOT NULL,
   PRIMARY KEY (source_env, \"id\")
 );
-CREATE INDEX IF NOT EXISTS \"notes_changed\" ON \"aqe\".\"notes\" (source_env, sync_version);
+CREATE INDEX IF NOT EXISTS \"notes_changed\" ON \"aqe\".\"notes\" (sync_version, source_env);
 "
     );
 }

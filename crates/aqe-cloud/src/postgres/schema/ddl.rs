@@ -122,7 +122,7 @@ pub fn create_table(schema: &Identifier, table: &TableSpec, flavour: &Flavour, v
     // What pullers ask for: keys of one environment that changed since a version.
     let _ = writeln!(
         sql,
-        "CREATE INDEX IF NOT EXISTS {} ON {name} (source_env, sync_version);",
+        "CREATE INDEX IF NOT EXISTS {} ON {name} (sync_version, source_env);",
         Quoted(&index_name(table.name(), "changed"))
     );
     if vector_index {
