@@ -31,7 +31,9 @@ impl Floor {
                 "SELECT string_agg(format('%1$I = excluded.%1$I', column_name), ', ') FROM information_schema.columns \
                  WHERE table_schema = 'aqe' AND table_name = '{table}'"
             ));
-            let key = database.psql(&format!("SELECT conname FROM pg_constraint WHERE conrelid = 'aqe.{table}'::regclass AND contype = 'p'"));
+            let key = database.psql(&format!(
+                "SELECT conname FROM pg_constraint WHERE conrelid = 'aqe.{table}'::regclass AND contype = 'p'"
+            ));
             let _ = writeln!(
                 load,
                 "BEGIN;\nCREATE TEMPORARY TABLE staging (LIKE aqe.{table}) ON COMMIT DROP;\n\

@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use aqe_cloud::postgres::{PostgresHub, PostgresTxn};
-use aqe_sync_core::{
-    Delivery, Environment, KnownRow, Pushed, Report, Result, Sink, StreamId, StreamState, TableSpec,
-};
+use aqe_sync_core::{Delivery, Environment, KnownRow, Pushed, Report, Result, Sink, StreamId, StreamState, TableSpec};
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
 

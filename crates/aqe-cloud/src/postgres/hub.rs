@@ -121,7 +121,7 @@ impl HubBuilder {
         let dry = self.opening == Opening::DryRun;
         // A server that is about to be there is worth a moment.
         let budget = Budget { attempts: 3, time: std::time::Duration::from_secs(3) };
-        let link = retry(budget, || dialing.dial()).await?;
+        let link = retry(budget, || dialing.bare()).await?;
         let brackets = if dry { Brackets::DRY_RUN } else { Brackets::TRANSACTION };
         if dry {
             let begun = link.batch_execute(Brackets::TRANSACTION.begin).await;
@@ -132,7 +132,9 @@ impl HubBuilder {
             Opening::Existing => Mode::Existing,
             Opening::Create | Opening::DryRun => Mode::Create(&self.setup),
         };
-        let opened = schema::open(&link, &self.schema, mode).await?;
+        let (settled, opened) = futures::join!(Dialing::set_up(&link), schema::open(&link, &self.schema, mode));
+        settled?;
+        let opened = opened?;
         let dialect = Dialect { schema: self.schema, vectors: Vectors::new(opened.flavour().clone()), brackets };
         let name = dialing.address.shown();
         let (identity, warnings) = (opened.id().to_owned(), opened.warnings().to_vec());

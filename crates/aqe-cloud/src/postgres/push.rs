@@ -11,7 +11,7 @@ use aqe_sync_core::{Applied, Committed, Delivery, Operation, StreamId};
 use futures::poll;
 use postgres_types::Type;
 use tokio::sync::MutexGuard;
-use tokio_postgres::{Error, Row, error::SqlState};
+use tokio_postgres::{Error, error::SqlState};
 
 use super::batch::{Common, SMALL, Staged, arrays, copy_new, copy_staged};
 use super::bookkeeping::{Param, close};
@@ -44,6 +44,13 @@ pub(super) struct Push<'a> {
     pub(super) new: bool,
 }
 
+/// What a batch consists of.
+struct Kinds {
+    based: bool,
+    deletes: bool,
+    upserts: u64,
+}
+
 impl Push<'_> {
     /// Sends it; `session` is given back as soon as everything is on its way.
     pub(super) async fn send(&self, session: MutexGuard<'_, Session>, link: &Link) -> Result<Sent, Failure> {
@@ -57,7 +64,7 @@ impl Push<'_> {
         }
         if self.size <= SMALL {
             let arrays = arrays(&Staged::changes(&self.delivery.changes), &self.table.spec, &self.dialect.vectors)?;
-            return self.whole(session, link, self.merge(link, Some(&arrays))).await;
+            return self.whole(session, link, self.merge_arrays(link, &arrays)).await;
         }
         if self.new {
             return self.copy_directly(link, session).await;
@@ -65,34 +72,51 @@ impl Push<'_> {
         self.copy_and_merge(link, session).await
     }
 
-    /// Through the staging table, filled here from arrays or before by `COPY`.
-    async fn merge(&self, link: &Link, arrays: Option<&[(Array, Type)]>) -> Result<Sent, Failure> {
+    /// Without a staging table: to make one takes longer than to merge a small batch.
+    async fn merge_arrays(&self, link: &Link, arrays: &[(Array, Type)]) -> Result<Sent, Failure> {
+        let Kinds { based, deletes, upserts } = self.kinds();
+        let sql = self.table.sql.merge_arrays(based, deletes);
+        let common = Parameters::new(self.stream, self.table, self.delivery.checkpoint.at);
+        let common = common.list();
+        let mut parameters: Vec<Param<'_>> = common.to_vec();
+        parameters.extend(arrays.iter().map(|(array, kind)| (array as _, kind.clone())));
+        let (begun, bumped, merged, closed) = futures::join!(
+            link.batch_execute(self.dialect.brackets.begin),
+            link.execute_typed(&self.table.sql.bump, &common),
+            link.query_typed_one(&sql, &parameters),
+            self.close(link),
+        );
+        begun?;
+        bumped?;
+        if is_undecided(&merged) {
+            return Ok(Sent::Undecided);
+        }
+        let row = merged?;
+        let count = |index| row.try_get::<_, i64>(index).map(i64::unsigned_abs);
+        let (updated, deleted, inserted) = (count(0)?, count(1)?, count(2)?);
+        let unchanged = upserts.saturating_sub(inserted + updated);
+        let applied = Applied { inserted, updated, unchanged, deleted, ..Applied::default() };
+        Ok(Sent::Committed(applied, Committed { sequence: closed? }))
+    }
+
+    /// From the staging table.
+    async fn merge_staged(&self, link: &Link) -> Result<Sent, Failure> {
         let sql = &self.table.sql;
-        let has_base = self.delivery.changes.iter().any(|change| change.base.is_some());
-        let deletes = self.delivery.changes.iter().any(|change| change.operation == Operation::Delete);
-        let upserts = self.delivery.changes.iter().filter(|change| change.operation != Operation::Delete).count();
+        let Kinds { based, deletes, upserts } = self.kinds();
         let parameters = Parameters::new(self.stream, self.table, self.delivery.checkpoint.at);
         let parameters = parameters.list();
         let run = |sql, wanted: bool| {
             let parameters = parameters.as_slice();
             async move { if wanted { link.execute_typed(sql, parameters).await } else { Ok(0) } }
         };
-        let fill = async {
-            let Some(arrays) = arrays else { return Ok(()) };
-            let begun = link.batch_execute(self.table.begin.as_str());
-            let (begun, filled) = futures::join!(begun, fill(link, &sql.stage_arrays, arrays));
-            begun.and(filled.map(drop))
-        };
-        let (filled, bumped, updated, deleted, inserted, guarded, closed) = futures::join!(
-            fill,
+        let (bumped, updated, deleted, inserted, guarded, closed) = futures::join!(
             run(&sql.bump, true),
-            run(&sql.update, has_base),
+            run(&sql.update, based),
             run(&sql.tombstone, deletes),
             run(&sql.insert, upserts > 0),
             link.query_typed(&sql.guard, &parameters[..3]),
             self.close(link),
         );
-        filled?;
         bumped?;
         let (updated, deleted, inserted) = (updated?, deleted?, inserted?);
         if is_undecided(&guarded) {
@@ -100,14 +124,22 @@ impl Push<'_> {
         }
         guarded?;
         let sequence = closed?;
-        let unchanged = (upserts as u64).saturating_sub(inserted + updated);
+        let unchanged = upserts.saturating_sub(inserted + updated);
         let applied = Applied { inserted, updated, unchanged, deleted, ..Applied::default() };
         Ok(Sent::Committed(applied, Committed { sequence }))
     }
 
+    fn kinds(&self) -> Kinds {
+        let changes = &self.delivery.changes;
+        let upserts = changes.iter().filter(|change| change.operation != Operation::Delete).count();
+        let based = changes.iter().any(|change| change.base.is_some());
+        Kinds { based, deletes: upserts < changes.len(), upserts: upserts as u64 }
+    }
+
     async fn copy_and_merge(&self, link: &Link, mut session: MutexGuard<'_, Session>) -> Result<Sent, Failure> {
         let statement = session.copy(link, &self.table.sql.stage_copy).await?;
-        let (begun, copying) = futures::join!(link.batch_execute(&self.table.begin), link.copy_in(&statement));
+        let begin = self.bulk_begin(&self.table.begin);
+        let (begun, copying) = futures::join!(link.batch_execute(&begin), link.copy_in(&statement));
         let started = begun.and(copying);
         let fed = match started {
             Ok(copying) => {
@@ -120,7 +152,7 @@ impl Push<'_> {
         };
         let mut copying = self.undone_if_failed(link, fed).await?;
         let sending = async {
-            let (copied, merged) = futures::join!(copying.as_mut().finish(), self.merge(link, None));
+            let (copied, merged) = futures::join!(copying.as_mut().finish(), self.merge_staged(link));
             copied?;
             merged
         };
@@ -129,10 +161,11 @@ impl Push<'_> {
 
     async fn copy_directly(&self, link: &Link, mut session: MutexGuard<'_, Session>) -> Result<Sent, Failure> {
         let statement = session.copy(link, &self.table.sql.direct_copy).await?;
+        let begin = self.bulk_begin(self.dialect.brackets.begin);
         let parameters = Parameters::new(self.stream, self.table, self.delivery.checkpoint.at);
         let parameters = parameters.list();
         let (begun, bumped, copying) = futures::join!(
-            link.batch_execute(self.dialect.brackets.begin),
+            link.batch_execute(&begin),
             link.query_typed_one(&self.table.sql.bump, &parameters),
             link.copy_in(&statement),
         );
@@ -163,6 +196,17 @@ impl Push<'_> {
     async fn close(&self, link: &Link) -> Result<u64, Error> {
         let Delivery { letters, checkpoint, .. } = self.delivery;
         close(link, self.dialect, self.stream, &self.table.spec, letters, checkpoint).await
+    }
+
+    /// In the middle of a stream nobody has to wait for the disk: the commit that ends
+    /// the stream makes all before it durable. A server that crashes in between is behind
+    /// the ledger's sequence, and is asked for all that it has.
+    fn bulk_begin(&self, begin: &str) -> String {
+        if self.delivery.checkpoint.complete {
+            begin.to_owned()
+        } else {
+            format!("{begin}; SET LOCAL synchronous_commit = off")
+        }
     }
 
     /// Ends a transaction that broke off before its end was sent. A `COPY` that was
@@ -204,6 +248,6 @@ pub(super) async fn fill(link: &Link, sql: &str, arrays: &[(Array, Type)]) -> Re
     link.execute_typed(sql, &parameters).await
 }
 
-fn is_undecided(guarded: &Result<Vec<Row>, Error>) -> bool {
+fn is_undecided<T>(guarded: &Result<T, Error>) -> bool {
     guarded.as_ref().is_err_and(|error| error.code() == Some(&SqlState::DIVISION_BY_ZERO))
 }

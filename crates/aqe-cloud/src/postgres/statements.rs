@@ -15,6 +15,9 @@ use super::vectors::Vectors;
 /// What comes before a table's own columns in its staging table.
 pub(crate) const LEADING: usize = 8;
 
+/// So many parameters every statement has before any arrays.
+pub(crate) const TABLE_PARAMETERS: usize = 5;
+
 /// SQL text for one table.
 #[derive(Debug)]
 pub(crate) struct Statements {
@@ -26,6 +29,8 @@ pub(crate) struct Statements {
     pub(crate) stage_copy: String,
     /// Fills it from arrays, one per column in the same order: `$1` and so on.
     pub(crate) stage_arrays: String,
+    /// For what merges a batch without a staging table.
+    small: Small,
     /// Copies new rows straight into the table.
     pub(crate) direct_copy: String,
     /// Draws the next version of this environment and table; gives it.
@@ -46,6 +51,37 @@ pub(crate) struct Statements {
     pub(crate) settle: String,
     /// As `settle`, for tombstones.
     pub(crate) settle_tombstones: String,
+}
+
+/// The parts of a statement that merges a whole batch from arrays, `$6` and so on.
+#[derive(Debug)]
+struct Small {
+    rows: String,
+    update: String,
+    tombstone: String,
+    insert: String,
+    settled: String,
+}
+
+impl Statements {
+    /// Does at once what `update`, `tombstone`, `insert` and `guard` do one after the
+    /// other: gives how many rows were updated, deleted and inserted, and fails with a
+    /// division by zero unless these, and the rows that already are as they should be,
+    /// are all there are.
+    pub(crate) fn merge_arrays(&self, updates: bool, deletes: bool) -> String {
+        let Small { rows, update, tombstone, insert, settled } = &self.small;
+        let part =
+            |wanted: bool, sql: &str| if wanted { format!("({sql} RETURNING 1)") } else { "(SELECT 1 LIMIT 0)".into() };
+        format!(
+            "WITH s AS MATERIALIZED ({rows}), u AS {}, d AS {}, i AS {}, \
+             c AS (SELECT (SELECT count(*) FROM u) AS u, (SELECT count(*) FROM d) AS d, (SELECT count(*) FROM i) AS i, \
+             ({settled}) AS n, (SELECT count(*) FROM s) AS rows) \
+             SELECT u, d, i, 1 / CASE WHEN u + d + i + n = rows THEN 1 ELSE 0 END FROM c",
+            part(updates, update),
+            part(deletes, tombstone),
+            part(true, insert),
+        )
+    }
 }
 
 /// What begins and ends one delivery.
@@ -117,7 +153,42 @@ impl Dialect {
         );
         let on_base = format!("{join} AND {own} AND t.deleted_at IS NULL AND t.content_hash = s.base");
         let columns = list(table, "");
+        let update = |rows: &str| {
+            format!(
+                "UPDATE {target} t SET source = $2, stream = $3, {}, sync_version = {version}, synced_at = $4 \
+                 FROM {rows} WHERE NOT s.gone AND {on_base}",
+                assignments(table)
+            )
+        };
+        let tombstone = |rows: &str| {
+            format!(
+                "UPDATE {target} t SET sync_version = {version}, deleted_at = $4, synced_at = $4 FROM {rows} \
+                 WHERE s.gone AND {on_base}"
+            )
+        };
+        let insert = |rows: &str| {
+            format!(
+                "INSERT INTO {target} (source_env, source, stream, extra, content_hash, sync_version, synced_at, {columns}) \
+                 SELECT $1, $2, $3, s.extra, s.hash, {version}, $4, {} FROM {rows} WHERE NOT s.gone \
+                 AND NOT EXISTS (SELECT FROM {target} t WHERE {join}) ON CONFLICT DO NOTHING",
+                staged(table)
+            )
+        };
+        // Rows that are left as they are, and deletes of what is not there.
+        let settled = format!(
+            "SELECT count(*) FROM s LEFT JOIN {target} t ON {join} WHERE CASE WHEN t.source_env IS NULL THEN s.gone \
+             ELSE {own} AND CASE WHEN s.gone THEN t.deleted_at IS NOT NULL ELSE t.deleted_at IS NULL \
+             AND t.content_hash = s.hash AND s.base IS DISTINCT FROM s.hash END END"
+        );
+        let small = Small {
+            rows: format!("SELECT a.*, $1 AS env FROM ({}) a", self.from_arrays(table, TABLE_PARAMETERS + 1)),
+            update: update("s"),
+            tombstone: tombstone("s"),
+            insert: insert("s"),
+            settled,
+        };
         Statements {
+            small,
             clear: format!("TRUNCATE {stage}"),
             stage_copy: format!("COPY {stage} FROM STDIN (FORMAT binary)"),
             direct_copy: format!(
@@ -128,21 +199,9 @@ impl Dialect {
                 "INSERT INTO {versions} AS v (source_env, table_name, version) VALUES ($1, $5, 1) \
                  ON CONFLICT (source_env, table_name) DO UPDATE SET version = v.version + 1 RETURNING version"
             ),
-            update: format!(
-                "UPDATE {target} t SET source = $2, stream = $3, {}, sync_version = {version}, synced_at = $4 \
-                 FROM {staged_rows} WHERE NOT s.gone AND {on_base}",
-                assignments(table)
-            ),
-            tombstone: format!(
-                "UPDATE {target} t SET sync_version = {version}, deleted_at = $4, synced_at = $4 FROM {staged_rows} \
-                 WHERE s.gone AND {on_base}"
-            ),
-            insert: format!(
-                "INSERT INTO {target} (source_env, source, stream, extra, content_hash, sync_version, synced_at, {columns}) \
-                 SELECT $1, $2, $3, s.extra, s.hash, {version}, $4, {} FROM {staged_rows} WHERE NOT s.gone \
-                 AND NOT EXISTS (SELECT FROM {target} t WHERE {join}) ON CONFLICT DO NOTHING",
-                staged(table)
-            ),
+            update: update(&staged_rows),
+            tombstone: tombstone(&staged_rows),
+            insert: insert(&staged_rows),
             guard: format!("SELECT 1 / CASE WHEN EXISTS (SELECT {clashes}) THEN 0 ELSE 1 END"),
             contested: format!(
                 "SELECT s.position, t.source, t.stream, t.deleted_at IS NOT NULL, t.content_hash, t.merged_from, t.extra, {} \
@@ -158,7 +217,7 @@ impl Dialect {
                 "UPDATE {target} t SET sync_version = {version}, deleted_at = $4, synced_at = $4, merged_from = NULL \
                  FROM {staged_rows} WHERE s.gone AND {join}"
             ),
-            stage_arrays: self.stage_arrays(table, &stage),
+            stage_arrays: format!("INSERT INTO {stage} {}", self.from_arrays(table, 1)),
             stage: self.stage(table, &stage),
         }
     }
@@ -178,31 +237,37 @@ impl Dialect {
         sql
     }
 
-    fn stage_arrays(&self, table: &TableSpec, stage: &str) -> String {
-        let leading = ["bigint", "boolean", "bigint", "bigint", "text", "text", "jsonb", "jsonb"];
-        let mut arrays: Vec<String> =
-            leading.iter().enumerate().map(|(position, kind)| format!("${}::{kind}[]", position + 1)).collect();
-        let mut selected: Vec<String> = (0..LEADING).map(|position| format!("a.l{position}")).collect();
-        let mut names: Vec<String> = (0..LEADING).map(|position| format!("l{position}")).collect();
+    /// A batch from arrays, one parameter per column from number `first` on, with the
+    /// columns of a staging table.
+    fn from_arrays(&self, table: &TableSpec, first: usize) -> String {
+        const LEADING_COLUMNS: [(&str, &str); LEADING] = [
+            ("position", "bigint"),
+            ("gone", "boolean"),
+            ("base", "bigint"),
+            ("hash", "bigint"),
+            ("source", "text"),
+            ("stream", "text"),
+            ("merged_from", "jsonb"),
+            ("extra", "jsonb"),
+        ];
+        let leading = LEADING_COLUMNS.iter().zip(first..);
+        let mut arrays: Vec<String> = leading.map(|((_, kind), number)| format!("${number}::{kind}[]")).collect();
+        let mut names: Vec<String> = LEADING_COLUMNS.iter().map(|(name, _)| (*name).to_owned()).collect();
+        let mut selected: Vec<String> = names.iter().map(|name| format!("a.{name}")).collect();
         for (position, column) in table.columns().iter().enumerate() {
-            let number = LEADING + position + 1;
+            let number = first + LEADING + position;
             let is_vector = matches!(column.kind, ColumnType::Vector(_));
-            let kind = self.vectors.column_type(column.kind);
             if is_vector && self.vectors.array_type().is_none() {
                 arrays.push(format!("${number}::text[]"));
-                selected.push(format!("a.c{position}::{kind}"));
+                selected.push(format!("a.c{position}::{} AS c{position}", self.vectors.column_type(column.kind)));
             } else {
                 arrays.push(format!("${number}"));
                 selected.push(format!("a.c{position}"));
             }
             names.push(format!("c{position}"));
         }
-        format!(
-            "INSERT INTO {stage} SELECT {} FROM unnest({}) AS a({})",
-            selected.join(", "),
-            arrays.join(", "),
-            names.join(", ")
-        )
+        let (selected, arrays, names) = (selected.join(", "), arrays.join(", "), names.join(", "));
+        format!("SELECT {selected} FROM unnest({arrays}) AS a({names})")
     }
 }
 

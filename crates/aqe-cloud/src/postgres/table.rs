@@ -6,7 +6,7 @@ use aqe_sync_core::{StreamId, TableSpec, Timestamp};
 use postgres_types::Type;
 
 use super::bookkeeping::{Param, names};
-use super::statements::{Dialect, Statements};
+use super::statements::{Dialect, Statements, TABLE_PARAMETERS};
 use super::wire::Wire;
 
 /// A table with its SQL.
@@ -32,7 +32,7 @@ impl Table {
 }
 
 /// What every statement of a table is given; see [`super::statements`].
-pub(super) struct Parameters<'a>([Wire<'a>; 5]);
+pub(super) struct Parameters<'a>([Wire<'a>; TABLE_PARAMETERS]);
 
 impl<'a> Parameters<'a> {
     pub(super) fn new(stream: &'a StreamId, table: &'a Table, now: Timestamp) -> Self {
@@ -46,7 +46,7 @@ impl<'a> Parameters<'a> {
         ])
     }
 
-    pub(super) fn list(&self) -> [Param<'_>; 5] {
+    pub(super) fn list(&self) -> [Param<'_>; TABLE_PARAMETERS] {
         let [environment, source, stream, now, table] = &self.0;
         [
             (environment, Type::TEXT),
