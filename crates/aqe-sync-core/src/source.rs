@@ -49,7 +49,7 @@ pub struct BatchLimits {
 
 impl Default for BatchLimits {
     fn default() -> Self {
-        Self { rows: 5_000, bytes: 8 << 20 }
+        Self { rows: 5_000, bytes: 3 << 20 }
     }
 }
 
