@@ -42,7 +42,7 @@ pub(crate) enum Command {
     /// Shows the effective configuration and where each value comes from
     Config,
     /// Prepares a project: the hub with all its tables, and a commented configuration file
-    Init,
+    Init(InitFlags),
 }
 
 /// Flags that change a sync.
@@ -114,6 +114,14 @@ pub(crate) struct VerifyFlags {
     pub(crate) allow_mass_delete: bool,
 }
 
+/// Flags of `init`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Args)]
+pub(crate) struct InitFlags {
+    /// Print the hub's SQL, and change nothing
+    #[arg(long)]
+    pub(crate) print: bool,
+}
+
 /// Flags that every command takes, before or after its name.
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Common")]
@@ -127,7 +135,7 @@ pub(crate) struct Global {
     /// This environment's name in the hub [variable: AQE_ENV] [default: HOST:PROJECT]
     #[arg(long, global = true, value_name = "NAME")]
     pub(crate) env: Option<String>,
-    /// The hub, sqlite:PATH [variable: AQE_HUB] [default: sqlite:.aqe-sync/hub.db]
+    /// The hub, sqlite:PATH or postgres://USER@HOST/DATABASE [variable: AQE_HUB] [default: sqlite:.aqe-sync/hub.db]
     #[arg(long, global = true, value_name = "URL")]
     pub(crate) hub: Option<String>,
     /// Only these sources: paths, folders, tools, or patterns with *

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::exit::Exit;
 use crate::output::{age, counted};
-use aqe_readers::{EnvironmentOverview, Overview, RunOverview};
+use aqe_sync_core::overview::{EnvironmentOverview, Overview, RunOverview};
 
 const DAY_MICROS: i64 = 86_400_000_000;
 
@@ -114,7 +114,7 @@ fn stale(environment: &EnvironmentOverview, runs: &[RunOverview], now: Timestamp
 #[cfg(test)]
 mod tests {
     use super::*;
-    use aqe_readers::StreamOverview;
+    use aqe_sync_core::overview::StreamOverview;
 
     const NOW: &str = "2026-11-22T12:00:00Z";
 
@@ -149,7 +149,7 @@ mod tests {
     }
 
     fn overview(environments: Vec<EnvironmentOverview>, runs: Vec<RunOverview>, dead_letters: u64) -> Overview {
-        Overview { environments, tables: Vec::new(), conflicts: 0, dead_letters, bytes: 0, runs }
+        Overview { environments, tables: Vec::new(), conflicts: 0, dead_letters, bytes: 0, runs, warnings: Vec::new() }
     }
 
     fn level(overview: &Overview) -> Level {

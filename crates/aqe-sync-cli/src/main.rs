@@ -5,6 +5,7 @@ mod command;
 mod config;
 mod exit;
 mod health;
+mod hub;
 mod output;
 mod project;
 mod selection;
@@ -103,6 +104,6 @@ fn execute(
         Command::Status => command::status::run(&context),
         Command::Verify(flags) => command::verify::run(&context, flags),
         Command::Config => command::config::run(&context),
-        Command::Init => command::init::run(&context),
+        Command::Init(flags) => command::init::run(&context, flags),
     }
 }

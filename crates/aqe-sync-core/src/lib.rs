@@ -35,6 +35,7 @@ pub mod json;
 pub mod ledger;
 pub mod meet;
 mod name;
+pub mod overview;
 pub mod packed;
 pub mod plan;
 pub mod record;

@@ -38,6 +38,15 @@ pub struct HubBuilder {
     connections: usize,
 }
 
+/// The SQL that makes a hub.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlannedScript {
+    /// The statements.
+    pub sql: String,
+    /// What a person should know about them.
+    pub notes: Vec<String>,
+}
+
 /// What opening a hub may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Opening {
@@ -114,6 +123,29 @@ impl HubBuilder {
         let opened = futures::executor::block_on(opening).map_err(|_| stopped())??;
         let Opened { name, identity, warnings, connections } = opened;
         Ok(PostgresHub { name, identity, warnings, connections, _runtime: runtime })
+    }
+
+    /// The SQL that makes a hub with these tables, as `psql` takes it. Changes nothing:
+    /// the server is only asked which vectors it has, and need not even be there.
+    ///
+    /// # Errors
+    /// When there is no thread for the connection.
+    pub fn script(self, tables: &[Arc<TableSpec>]) -> Result<PlannedScript> {
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|cause| Error::new(ErrorKind::Io, "no thread for the connection to the hub").caused_by(cause))?;
+        let dialing = Dialing { address: self.address, connector: self.connector };
+        let planned = runtime.block_on(async {
+            let link = dialing.bare().await?;
+            schema::planned_flavour(&link, &self.schema, &self.setup).await
+        });
+        let mut notes = Vec::new();
+        let flavour = planned.unwrap_or_else(|error| {
+            notes.push(format!("{error}; the SQL is for a server without a vector extension"));
+            schema::Flavour::expected(self.setup.vectors.unwrap_or(schema::VectorKind::None))
+        });
+        Ok(PlannedScript { sql: schema::script(&self.schema, &flavour, &self.setup, tables), notes })
     }
 
     async fn connect(self, runtime: tokio::runtime::Handle) -> Result<Opened> {

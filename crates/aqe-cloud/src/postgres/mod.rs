@@ -10,6 +10,7 @@ mod history;
 mod hub;
 mod lane;
 pub mod link;
+mod overview;
 mod push;
 mod rows;
 pub mod schema;
@@ -19,5 +20,5 @@ mod txn;
 mod vectors;
 mod wire;
 
-pub use hub::{DEFAULT_SCHEMA, HubBuilder, PostgresHub};
+pub use hub::{DEFAULT_SCHEMA, HubBuilder, PlannedScript, PostgresHub};
 pub use txn::PostgresTxn;

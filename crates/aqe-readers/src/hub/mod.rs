@@ -10,10 +10,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use aqe_sync_core::audit::audit;
 use aqe_sync_core::meet::Settled;
 use aqe_sync_core::{
     Applied, Change, Checkpoint, Committed, DeadLetter, Environment, Error, ErrorKind, KnownRow, Report, Result, Retry,
-    Sink, SinkTxn, StreamId, StreamState, TableSpec, Timestamp, tables,
+    Sink, SinkTxn, StreamId, StreamState, TableSpec, Timestamp,
 };
 use futures::channel::mpsc;
 use futures::executor::block_on;
@@ -23,14 +24,11 @@ use futures::{SinkExt as _, StreamExt as _};
 use rusqlite::{Connection, OpenFlags, params};
 use tempfile::TempDir;
 
-pub use overview::{EnvironmentOverview, Overview, RunOverview, StreamOverview, TableOverview};
+pub use aqe_sync_core::overview::{EnvironmentOverview, Overview, RunOverview, StreamOverview, TableOverview};
 use statements::Statements;
 use txn::{Failure, Hash, Transaction};
 
 use crate::worker::{Worker, no_thread};
-
-/// What the hub's own audit rows in `events` name as their source.
-const AUDIT_SOURCE: &str = "aqe-sync";
 
 /// How long to wait for another process that writes to the hub.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -359,9 +357,9 @@ fn send_rows(
 }
 
 fn history(connection: &mut Connection, report: &Report) -> rusqlite::Result<()> {
-    let events = tables::find("events").filter(|_| report.totals.changed_anything());
-    if let Some(events) = events {
-        schema::prepare(connection, events)?;
+    let event = audit(report);
+    if let Some(event) = &event {
+        schema::prepare(connection, event.table)?;
     }
     let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
     let errors: Vec<&str> = report
@@ -384,8 +382,8 @@ fn history(connection: &mut Connection, report: &Report) -> rusqlite::Result<()>
             (!errors.is_empty()).then(|| errors.join("\n")),
         ],
     )?;
-    if let Some(events) = events {
-        txn::audit(&transaction, report, events)?;
+    if let Some(event) = event {
+        txn::write_event(&transaction, &event)?;
     }
     transaction.commit()
 }

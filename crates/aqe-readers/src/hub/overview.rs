@@ -1,85 +1,8 @@
 //! What the hub holds, at a glance.
 
+use aqe_sync_core::overview::{EnvironmentOverview, Overview, RunOverview, StreamOverview, TableOverview};
 use aqe_sync_core::{Quoted, tables};
 use rusqlite::{Connection, OptionalExtension as _, Result};
-use serde::Serialize;
-
-/// The hub at a glance.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Overview {
-    /// Who has written to it.
-    pub environments: Vec<EnvironmentOverview>,
-    /// Tables that hold anything.
-    pub tables: Vec<TableOverview>,
-    /// Entries of `conflict_log`.
-    pub conflicts: u64,
-    /// Entries of `dead_letters` that are not settled: their records are still at their sources.
-    pub dead_letters: u64,
-    /// Size of the file.
-    pub bytes: u64,
-    /// The last runs, the latest first, at most twenty.
-    pub runs: Vec<RunOverview>,
-}
-
-/// One writer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct EnvironmentOverview {
-    /// Its name.
-    pub environment: String,
-    /// Its streams that ever committed anything.
-    pub streams: Vec<StreamOverview>,
-}
-
-/// One stream.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct StreamOverview {
-    /// Where it is read.
-    pub source: String,
-    /// Its name there.
-    pub stream: String,
-    /// The hub table it goes to.
-    pub table: String,
-    /// When it last changed anything, ISO 8601.
-    pub last_synced: Option<String>,
-    /// Live rows whose content is from it.
-    pub rows: u64,
-}
-
-/// One table.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct TableOverview {
-    /// Its name.
-    pub table: String,
-    /// Live rows.
-    pub rows: u64,
-    /// Rows that are gone from their sources.
-    pub tombstones: u64,
-}
-
-/// One run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct RunOverview {
-    /// Its id.
-    pub run_id: String,
-    /// Who ran.
-    pub environment: String,
-    /// `full`, `incremental` or `append`.
-    pub mode: String,
-    /// `ok`, `partial` or `failed`.
-    pub status: String,
-    /// ISO 8601.
-    pub started_at: String,
-    /// How long it took.
-    pub duration_ms: u64,
-    /// Records read.
-    pub read: u64,
-    /// Rows that it changed in the hub.
-    pub changed: u64,
-    /// Records that could not be stored.
-    pub dead_lettered: u64,
-    /// Versions that met another.
-    pub conflicts: u64,
-}
 
 pub(super) fn read(connection: &Connection) -> Result<Overview> {
     let count = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, u64>(0));
@@ -90,6 +13,7 @@ pub(super) fn read(connection: &Connection) -> Result<Overview> {
         dead_letters: count("SELECT count(*) FROM dead_letters WHERE settled_at IS NULL")?,
         bytes: count("PRAGMA page_count")? * count("PRAGMA page_size")?,
         runs: runs(connection)?,
+        warnings: Vec::new(),
     })
 }
 
@@ -111,7 +35,7 @@ fn table_overviews(connection: &Connection) -> Result<Vec<TableOverview>> {
         let sql =
             format!("SELECT count(*) - count(deleted_at), count(deleted_at) FROM {} WHERE source <> ?1", Quoted(name));
         let counts = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
-        let (rows, tombstones): (u64, u64) = connection.query_row(&sql, [super::AUDIT_SOURCE], counts)?;
+        let (rows, tombstones): (u64, u64) = connection.query_row(&sql, [aqe_sync_core::audit::SOURCE], counts)?;
         if rows + tombstones > 0 {
             found.push(TableOverview { table: name.to_owned(), rows, tombstones });
         }
@@ -158,21 +82,16 @@ fn runs(connection: &Connection) -> Result<Vec<RunOverview>> {
          ORDER BY started_at DESC, run_id LIMIT 20",
     )?;
     let rows = statement.query_map([], |row| {
-        let totals: String = row.get(6)?;
-        let totals: serde_json::Value = serde_json::from_str(&totals).unwrap_or_default();
-        let total = |name: &str| totals.get(name).and_then(serde_json::Value::as_u64).unwrap_or(0);
-        Ok(RunOverview {
+        let run = RunOverview {
             run_id: row.get(0)?,
             environment: row.get(1)?,
             mode: row.get(2)?,
             status: row.get(3)?,
             started_at: row.get(4)?,
             duration_ms: row.get(5)?,
-            read: total("read"),
-            changed: total("inserted") + total("updated") + total("merged") + total("deleted"),
-            dead_lettered: total("dead_lettered"),
-            conflicts: total("conflicts"),
-        })
+            ..RunOverview::default()
+        };
+        Ok(run.with_totals(&row.get::<_, String>(6)?))
     })?;
     rows.collect()
 }

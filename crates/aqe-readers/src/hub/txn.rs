@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use aqe_sync_core::audit::AuditRow;
 use aqe_sync_core::meet::{
     Contested, Settled, Stored, contribution_hash, contributions_from_json, contributions_to_json,
 };
 use aqe_sync_core::rowjson::row_to_json;
 use aqe_sync_core::{
-    Applied, Change, Checkpoint, ColumnSpec, ColumnType, ContentHash, Contributor, DeadLetter, Error, Json, Key,
+    Applied, Change, Checkpoint, ColumnSpec, ContentHash, Contributor, DeadLetter, Error, Json, Key,
     KnownRow, Operation, Result, Row, StreamId, TableSpec, Timestamp, Value,
 };
 use rusqlite::{Connection, ToSql, params};
@@ -468,22 +469,9 @@ fn bind_key(statement: &mut rusqlite::Statement<'_>, first: usize, key: &Key) ->
     Ok(())
 }
 
-/// The audit row of a run in `events`.
-pub(super) fn audit(connection: &Connection, report: &aqe_sync_core::Report, events: &Arc<TableSpec>) -> Sql<()> {
-    let stream =
-        StreamId { environment: report.environment.clone(), source: super::AUDIT_SOURCE.into(), stream: "runs".into() };
-    let totals = serde_json::json!({"run_id": report.run_id, "mode": report.mode, "status": report.status, "totals": report.totals});
-    let values = events.columns().iter().map(|column| match column.name.as_str() {
-        "id" => Value::Text(format!("aqe-sync-run-{}", report.run_id)),
-        "type" => Value::from("aqe_sync:run"),
-        "payload" => Value::Json(Json::from_text(totals.to_string())),
-        "event_source" => Value::from(super::AUDIT_SOURCE),
-        "timestamp" => Value::Timestamp(report.started_at),
-        _ => Value::Null,
-    });
-    debug_assert!(events.columns().iter().any(|column| column.kind == ColumnType::Timestamp));
-    let row = Row::new(events, values.collect(), None);
-    let mut transaction = Transaction::new(stream, Arc::clone(events));
-    let writer = transaction.stream.contributor();
-    transaction.insert(connection, &row, &writer, None).map(|_| ())
+/// Writes the audit row of a run.
+pub(super) fn write_event(connection: &Connection, event: &AuditRow) -> Sql<()> {
+    let mut transaction = Transaction::new(event.stream.clone(), Arc::clone(event.table));
+    let writer = event.stream.contributor();
+    transaction.insert(connection, &event.row, &writer, None).map(|_| ())
 }

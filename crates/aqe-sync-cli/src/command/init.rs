@@ -5,10 +5,11 @@ use futures::executor::block_on;
 use serde::Serialize;
 
 use super::Context;
-use crate::config::FILE_NAME;
+use crate::args::InitFlags;
+use crate::config::{FILE_NAME, Hub};
 use crate::exit::{Exit, Failure};
+use crate::hub::{self, OpenHub, Purpose, with_hub};
 use crate::project::{self, STATE_FOLDER};
-use aqe_readers::EmbeddedHub;
 
 /// The configuration file that `init` writes: all of it is commented out.
 pub(crate) const TEMPLATE: &str = include_str!("init.toml");
@@ -24,7 +25,10 @@ struct Prepared {
 ///
 /// # Errors
 /// When something cannot be written.
-pub(crate) fn run(context: &Context<'_>) -> Result<Exit, Failure> {
+pub(crate) fn run(context: &Context<'_>, flags: InitFlags) -> Result<Exit, Failure> {
+    if flags.print {
+        return print(context);
+    }
     match prepare(context) {
         Ok(prepared) => tell(context, &prepared),
         Err(failure) => context.failed(failure),
@@ -33,17 +37,11 @@ pub(crate) fn run(context: &Context<'_>) -> Result<Exit, Failure> {
 
 fn prepare(context: &Context<'_>) -> Result<Prepared, Failure> {
     let root = context.root();
-    let hub_file = context.hub_file()?;
     let mut created = Vec::new();
     if project::create_state_folder(root)? {
         created.push(format!("{STATE_FOLDER}/"));
     }
-    let hub_was_there = hub_file.exists();
-    let hub = EmbeddedHub::open(&hub_file)?;
-    for table in tables::all() {
-        block_on(hub.prepare(table))?;
-    }
-    if !hub_was_there {
+    if prepare_hub(context)? {
         created.push(context.hub_shown());
     }
     if context.settings.file.is_none() {
@@ -53,6 +51,37 @@ fn prepare(context: &Context<'_>) -> Result<Prepared, Failure> {
         created.push(FILE_NAME.to_owned());
     }
     Ok(Prepared { root: root.display().to_string(), hub: context.hub_shown(), created })
+}
+
+/// Makes the hub with all tables; says whether anything was missing.
+fn prepare_hub(context: &Context<'_>) -> Result<bool, Failure> {
+    let there = match &context.settings.hub.value {
+        Hub::Embedded { path, .. } => path.exists(),
+        Hub::Postgres(_) | Hub::Tunnel { .. } => hub::open(context.settings, Purpose::Existing)?.is_some(),
+    };
+    let Some(open) = hub::open(context.settings, Purpose::Write)? else { return Ok(false) };
+    if let OpenHub::Postgres(hub) = &open {
+        hub.warnings().iter().for_each(|warning| context.terminal.warning(warning));
+    }
+    with_hub!(open, hub => {
+        for table in tables::all() {
+            block_on(hub.prepare(table))?;
+        }
+    });
+    Ok(!there)
+}
+
+/// The SQL that makes a hub in PostgreSQL, as `psql` takes it.
+fn print(context: &Context<'_>) -> Result<Exit, Failure> {
+    if let Hub::Embedded { .. } = &context.settings.hub.value {
+        return Err(Failure::usage(
+            "--print shows the SQL of a hub in PostgreSQL; name it with --hub postgres://USER@HOST/DATABASE",
+        ));
+    }
+    let planned = hub::builder(context.settings)?.script(tables::all())?;
+    planned.notes.iter().for_each(|note| context.terminal.warning(note));
+    context.terminal.result(&planned.sql)?;
+    Ok(Exit::Ok)
 }
 
 fn tell(context: &Context<'_>, prepared: &Prepared) -> Result<Exit, Failure> {

@@ -6,7 +6,7 @@ pub(crate) mod status;
 pub(crate) mod sync;
 pub(crate) mod verify;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::Serialize;
 
@@ -28,24 +28,11 @@ impl Context<'_> {
         &self.settings.root.value
     }
 
-    /// The embedded hub's file.
-    ///
-    /// # Errors
-    /// A usage error when the hub is of a kind that this build cannot write to.
-    fn hub_file(&self) -> Result<PathBuf, Failure> {
-        match &self.settings.hub.value {
-            Hub::Embedded { path, .. } => Ok(path.clone()),
-            Hub::Postgres(_) => {
-                Err(Failure::usage("this version of aqe-sync writes to the embedded hub only; use --hub sqlite:PATH"))
-            }
-        }
-    }
-
     /// The hub as people know it.
     fn hub_shown(&self) -> String {
         match &self.settings.hub.value {
             Hub::Embedded { path, .. } => project::shown(path, self.root()),
-            Hub::Postgres(_) => self.settings.hub.value.to_string(),
+            Hub::Postgres(_) | Hub::Tunnel { .. } => self.settings.hub.value.to_string(),
         }
     }
 

@@ -7,8 +7,9 @@ use super::Context;
 use crate::config::Origin;
 use crate::exit::{Exit, Failure};
 use crate::health::{Finding, Level, findings, last_finished, worst};
+use crate::hub::{self, Purpose, with_hub};
 use crate::output::{Cell, Colour, Table, age, bytes, count, counted, duration, plain};
-use aqe_readers::{EmbeddedHub, EnvironmentOverview, Overview, RunOverview};
+use aqe_sync_core::overview::{EnvironmentOverview, Overview, RunOverview};
 
 /// So many runs are shown; `--json` has them all.
 const RUNS_SHOWN: usize = 5;
@@ -28,13 +29,16 @@ struct Answer<'a> {
 /// # Errors
 /// When the hub cannot be read.
 pub(crate) fn run(context: &Context<'_>) -> Result<Exit, Failure> {
-    let hub_file = context.hub_file()?;
-    let overview = EmbeddedHub::open_existing(&hub_file).and_then(|hub| hub.map(|hub| hub.overview()).transpose());
-    match overview {
+    match overview(context) {
         Ok(Some(overview)) => show(context, &overview),
         Ok(None) => no_hub(context),
-        Err(error) => context.failed(error.into()),
+        Err(failure) => context.failed(failure),
     }
+}
+
+fn overview(context: &Context<'_>) -> Result<Option<Overview>, Failure> {
+    let Some(hub) = hub::open(context.settings, Purpose::Look)? else { return Ok(None) };
+    Ok(Some(with_hub!(hub, hub => hub.overview()?)))
 }
 
 fn no_hub(context: &Context<'_>) -> Result<Exit, Failure> {
@@ -45,6 +49,7 @@ fn no_hub(context: &Context<'_>) -> Result<Exit, Failure> {
         dead_letters: 0,
         bytes: 0,
         runs: Vec::new(),
+        warnings: Vec::new(),
     };
     context.terminal.json(&answer(context, &empty, Vec::new()))?;
     let hub = context.hub_shown();
@@ -68,6 +73,7 @@ fn show(context: &Context<'_>, overview: &Overview) -> Result<Exit, Failure> {
         streams(context, environment, &overview.runs, now)?;
     }
     runs(context, overview, only, now)?;
+    overview.warnings.iter().for_each(|warning| context.terminal.warning(warning));
     for finding in &answer.findings {
         match finding.level {
             Level::Critical => context.terminal.error(&finding.message),

@@ -13,9 +13,10 @@ use super::Context;
 use crate::args::SyncFlags;
 use crate::config::Settings;
 use crate::exit::{Exit, Failure};
+use crate::hub::{self, OpenHub, Purpose, with_hub};
 use crate::output::{Progress, Verbosity, account, plan};
 use crate::{project, sources};
-use aqe_readers::{EmbeddedHub, LedgerFile, Skipped};
+use aqe_readers::{LedgerFile, Skipped};
 
 /// A report for programs, with what discovery left out and the mark of a dry run.
 #[derive(Serialize)]
@@ -58,7 +59,6 @@ pub(crate) fn run(context: &Context<'_>, flags: SyncFlags) -> Result<Exit, Failu
 
 /// Syncs, and says in `skipped` what was left out, however it ends.
 fn sync(context: &Context<'_>, flags: SyncFlags, skipped: &mut Vec<Skipped>) -> Result<Report, Failure> {
-    let hub_file = context.hub_file()?;
     let mut chosen = sources::choose(context.settings, context.terminal)?;
     chosen.tell(context.root(), context.terminal);
     *skipped = std::mem::take(&mut chosen.skipped);
@@ -69,14 +69,25 @@ fn sync(context: &Context<'_>, flags: SyncFlags, skipped: &mut Vec<Skipped>) -> 
     let sources = chosen.into_sources();
     let ledger_file = project::ledger(context.root());
     if flags.dry_run {
-        let hub = EmbeddedHub::scratch(&hub_file)?;
-        let ledger = LedgerFile::scratch(&ledger_file, &block_on(hub.identity())?)?;
-        return push(context, &hub, &ledger, options, &sources);
+        return with_hub!(opened(context, Purpose::DryRun)?, hub => {
+            let ledger = LedgerFile::scratch(&ledger_file, &block_on(hub.identity())?)?;
+            push(context, &hub, &ledger, options, &sources)
+        });
     }
     project::create_state_folder(context.root())?;
-    let hub = EmbeddedHub::open(&hub_file)?;
-    let ledger = LedgerFile::open(&ledger_file, &block_on(hub.identity())?)?;
-    push(context, &hub, &ledger, options, &sources)
+    with_hub!(opened(context, Purpose::Write)?, hub => {
+        let ledger = LedgerFile::open(&ledger_file, &block_on(hub.identity())?)?;
+        push(context, &hub, &ledger, options, &sources)
+    })
+}
+
+fn opened(context: &Context<'_>, purpose: Purpose) -> Result<OpenHub, Failure> {
+    let hub = hub::open(context.settings, purpose)?;
+    let hub = hub.ok_or_else(|| Failure::failed(format!("there is no hub at {}", context.hub_shown())))?;
+    if let OpenHub::Postgres(hub) = &hub {
+        hub.warnings().iter().for_each(|warning| context.terminal.warning(warning));
+    }
+    Ok(hub)
 }
 
 fn push<S: Sink>(

@@ -5,10 +5,11 @@ use futures::executor::block_on;
 use super::Context;
 use crate::args::VerifyFlags;
 use crate::exit::{Exit, Failure};
+use crate::hub::{self, Purpose, with_hub};
 use crate::output::{Cell, Colour, Progress, Table, Verbosity, account, counted};
 use crate::{project, sources};
-use aqe_readers::{EmbeddedHub, LedgerFile};
-use aqe_sync_core::Sink as _;
+use aqe_readers::LedgerFile;
+use aqe_sync_core::Sink;
 use aqe_sync_core::verify::{Depth, RepairReport, StreamVerification, VerifyReport, repair, verify, verify_deep};
 
 /// So many keys are shown per stream and kind; `--json` has more.
@@ -46,11 +47,19 @@ pub(crate) fn run(context: &Context<'_>, flags: VerifyFlags) -> Result<Exit, Fai
 }
 
 fn compare(context: &Context<'_>, flags: VerifyFlags) -> Result<Outcome, Failure> {
-    let hub_file = context.hub_file()?;
     let chosen = sources::choose(context.settings, context.terminal)?;
-    let Some(hub) = EmbeddedHub::open_existing(&hub_file)? else {
+    let Some(hub) = hub::open(context.settings, Purpose::Existing)? else {
         return Err(Failure::failed(format!("there is no hub at {} yet: run aqe-sync first", context.hub_shown())));
     };
+    with_hub!(hub, hub => compare_with(context, flags, &hub, chosen))
+}
+
+fn compare_with<S: Sink>(
+    context: &Context<'_>,
+    flags: VerifyFlags,
+    hub: &S,
+    chosen: sources::Chosen,
+) -> Result<Outcome, Failure> {
     let mut options = super::sync::settled(context.settings);
     options.allow_mass_delete |= flags.allow_mass_delete;
     options.priorities.clone_from(&chosen.priorities);
@@ -60,13 +69,13 @@ fn compare(context: &Context<'_>, flags: VerifyFlags) -> Result<Outcome, Failure
         let ledger = LedgerFile::open(&project::ledger(context.root()), &block_on(hub.identity())?)?;
         let depth = if flags.deep { Depth::Stored } else { Depth::Recorded };
         let progress = Progress::new(context.terminal);
-        let repaired = block_on(repair(&hub, &ledger, &progress, &sources, &options, depth))?;
+        let repaired = block_on(repair(hub, &ledger, &progress, &sources, &options, depth))?;
         return Ok(Outcome::Repaired(Box::new(repaired)));
     }
     let report = if flags.deep {
-        block_on(verify_deep(&hub, &sources, &options))?
+        block_on(verify_deep(hub, &sources, &options))?
     } else {
-        block_on(verify(&hub, &sources, &options))?
+        block_on(verify(hub, &sources, &options))?
     };
     Ok(Outcome::Compared(report))
 }

@@ -52,7 +52,7 @@ pub(crate) fn entries(settings: &Settings) -> Vec<Entry> {
     list.add("gcp.user", gcp.user.as_ref());
     list.add("gcp.tunnel_port", gcp.tunnel_port.as_ref());
     let variable = |name, set: bool, value| set.then(|| Setting::new(value, Origin::Variable(name)));
-    list.add("PGPASSWORD", variable("PGPASSWORD", settings.password, MASK).as_ref());
+    list.add("PGPASSWORD", variable("PGPASSWORD", settings.password.is_some(), MASK).as_ref());
     list.add("NO_COLOR", variable("NO_COLOR", settings.no_color, "set").as_ref());
     list.0
 }

@@ -17,6 +17,15 @@ pub(crate) enum Hub {
     },
     /// A database server; the URL may hold a password.
     Postgres(String),
+    /// A database server at the near end of a tunnel that somebody else opened.
+    Tunnel {
+        /// Where the tunnel listens on this machine.
+        port: u16,
+        /// The database, if it is named.
+        database: Option<String>,
+        /// Whom to log in as, if that is named.
+        user: Option<String>,
+    },
 }
 
 impl Hub {
@@ -57,6 +66,11 @@ impl fmt::Display for Hub {
         match self {
             Self::Embedded { given, .. } => write!(f, "sqlite:{given}"),
             Self::Postgres(url) => f.write_str(&mask(url)),
+            Self::Tunnel { port, database, user } => {
+                let user = user.as_ref().map(|user| format!("{user}@")).unwrap_or_default();
+                let database = database.as_ref().map(|name| format!("/{name}")).unwrap_or_default();
+                write!(f, "postgres://{user}localhost:{port}{database}")
+            }
         }
     }
 }

@@ -13,6 +13,7 @@ mod variables;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use aqe_cloud::postgres::link::Secret;
 use aqe_sync_core::{BatchLimits, Environment};
 
 pub(crate) use describe::{Entry, entries};
@@ -52,8 +53,12 @@ pub(crate) struct Settings {
     /// Whether most of a stream may go at once.
     pub(crate) allow_mass_delete: Setting<bool>,
     gcp: GcpLayer,
-    /// Whether `PGPASSWORD` is set.
-    password: bool,
+    /// What `PGPASSWORD` holds.
+    pub(crate) password: Option<Secret>,
+    /// Where passwords are kept.
+    pub(crate) password_file: Option<PathBuf>,
+    /// Who is at the terminal.
+    pub(crate) user: Option<String>,
     no_color: bool,
 }
 
@@ -81,7 +86,7 @@ impl Settings {
             Some(environment) => environment,
             None => Setting::default(Environment::parse(default_environment)?),
         };
-        let hub = match layer.hub {
+        let hub = match layer.hub.or_else(|| tunnelled(&layer.gcp)) {
             Some(hub) => hub,
             None => Setting::default(Hub::parse(DEFAULT_HUB, &root.value, None).map_err(Failure::failed)?),
         };
@@ -98,7 +103,9 @@ impl Settings {
             batch_bytes: layer.batch_bytes.unwrap_or(Setting::default(limits.bytes)),
             allow_mass_delete: layer.allow_mass_delete.unwrap_or(Setting::default(false)),
             gcp: layer.gcp,
-            password: variables.password,
+            password: variables.password.clone(),
+            password_file: variables.password_file.clone(),
+            user: variables.user.clone(),
             no_color: variables.no_color(),
         })
     }
@@ -107,6 +114,16 @@ impl Settings {
     pub(crate) fn limits(&self) -> BatchLimits {
         BatchLimits { rows: self.batch_rows.value, bytes: self.batch_bytes.value }
     }
+}
+
+/// The database at the near end of a tunnel, where the mission's variables name one and
+/// nothing names a hub.
+fn tunnelled(gcp: &GcpLayer) -> Option<Setting<Hub>> {
+    let port = gcp.tunnel_port.as_ref()?;
+    let named = gcp.database.as_ref().or(gcp.user.as_ref())?;
+    let text = |setting: &Option<Setting<String>>| setting.as_ref().map(|setting| setting.value.clone());
+    let hub = Hub::Tunnel { port: port.value, database: text(&gcp.database), user: text(&gcp.user) };
+    Some(Setting::new(hub, named.origin.clone()))
 }
 
 /// The given file, or the usual one if it is there.
@@ -175,7 +192,7 @@ mod tests {
     fn an_empty_variable_counts_as_unset() {
         let settings = load(None, &[("AQE_ENV", ""), ("PGPASSWORD", "")], &Global::default()).expect("valid");
         assert_eq!(settings.environment.value.as_str(), "host:project");
-        assert!(!settings.password);
+        assert!(settings.password.is_none());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use aqe_cloud::postgres::link::Secret;
 use aqe_sync_core::Environment;
 
 use super::hub::Hub;
@@ -27,8 +28,12 @@ const NAMES: [&str; 9] = [
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Variables {
     values: BTreeMap<&'static str, String>,
-    /// Whether `PGPASSWORD` is set: its value is not even held.
-    pub(crate) password: bool,
+    /// What `PGPASSWORD` holds.
+    pub(crate) password: Option<Secret>,
+    /// Where passwords are kept: `PGPASSFILE`, or `.pgpass` at home.
+    pub(crate) password_file: Option<PathBuf>,
+    /// Who is at the terminal.
+    pub(crate) user: Option<String>,
     /// What `~/` stands for.
     pub(crate) home: Option<PathBuf>,
 }
@@ -50,8 +55,17 @@ impl Variables {
                 text.map_err(|_| Failure::usage(format!("variable {name}: its value is not UTF-8 text")))?,
             );
         }
-        let password = std::env::var_os("PGPASSWORD").is_some_and(|value| !value.is_empty());
-        Ok(Self { values, password, home: std::env::home_dir().filter(|home| !home.as_os_str().is_empty()) })
+        let text =
+            |name| std::env::var_os(name).and_then(|value| value.into_string().ok()).filter(|text| !text.is_empty());
+        let home = std::env::home_dir().filter(|home| !home.as_os_str().is_empty());
+        let named = std::env::var_os("PGPASSFILE").filter(|path| !path.is_empty()).map(PathBuf::from);
+        Ok(Self {
+            values,
+            password: text("PGPASSWORD").map(Secret::new),
+            password_file: named.or_else(|| home.as_ref().map(|home| home.join(".pgpass"))),
+            user: text("USER").or_else(|| text("LOGNAME")).or_else(|| text("USERNAME")),
+            home,
+        })
     }
 
     /// The same from pairs.
@@ -60,8 +74,8 @@ impl Variables {
         let set = pairs.iter().filter(|(_, value)| !value.is_empty());
         Self {
             values: set.clone().map(|(name, value)| (*name, (*value).to_owned())).collect(),
-            password: set.clone().any(|(name, _)| *name == "PGPASSWORD"),
-            home: None,
+            password: set.clone().find(|(name, _)| *name == "PGPASSWORD").map(|(_, value)| Secret::new(*value)),
+            ..Self::default()
         }
     }
 

@@ -1,0 +1,111 @@
+//! Opens the hub that is configured, whichever kind it is.
+
+use aqe_cloud::postgres::link::{Address, AddressParts};
+use aqe_cloud::postgres::{HubBuilder, PostgresHub};
+use aqe_readers::EmbeddedHub;
+
+use crate::config::{Hub, Settings};
+use crate::exit::Failure;
+
+/// A hub that is open.
+pub(crate) enum OpenHub {
+    /// One local file.
+    Embedded(EmbeddedHub),
+    /// A database server.
+    Postgres(PostgresHub),
+}
+
+/// Runs the same code over either kind of hub.
+macro_rules! with_hub {
+    ($open:expr, $hub:ident => $body:expr) => {
+        match $open {
+            $crate::hub::OpenHub::Embedded($hub) => $body,
+            $crate::hub::OpenHub::Postgres($hub) => $body,
+        }
+    };
+}
+pub(crate) use with_hub;
+
+/// What is to be done with a hub.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Write to it; it is made if there is none.
+    Write,
+    /// See what writing would do.
+    DryRun,
+    /// Look at it, and change nothing; it has to be there.
+    Look,
+    /// Compare with it, or mend it; it has to be there.
+    Existing,
+}
+
+/// Opens the configured hub. `None` when it has to be there and is not.
+///
+/// # Errors
+/// When it cannot be opened; says why, without a password.
+pub(crate) fn open(settings: &Settings, purpose: Purpose) -> Result<Option<OpenHub>, Failure> {
+    if let Hub::Embedded { path, .. } = &settings.hub.value {
+        let hub = match purpose {
+            Purpose::Write => Some(EmbeddedHub::open(path)?),
+            Purpose::DryRun => Some(EmbeddedHub::scratch(path)?),
+            Purpose::Existing | Purpose::Look => EmbeddedHub::open_existing(path)?,
+        };
+        return Ok(hub.map(OpenHub::Embedded));
+    }
+    let builder = builder(settings)?;
+    let builder = match purpose {
+        Purpose::Write => builder,
+        Purpose::DryRun => builder.dry_run(),
+        Purpose::Look => builder.inspect(),
+        Purpose::Existing => builder.existing(),
+    };
+    match builder.open() {
+        Ok(hub) => Ok(Some(OpenHub::Postgres(hub))),
+        Err(error)
+            if error.kind() == aqe_sync_core::ErrorKind::NotFound
+                && matches!(purpose, Purpose::Existing | Purpose::Look) =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// How the configured database is opened.
+///
+/// # Errors
+/// A usage error when the address is none, or the hub is a file.
+pub(crate) fn builder(settings: &Settings) -> Result<HubBuilder, Failure> {
+    Ok(PostgresHub::builder(address(settings)?))
+}
+
+fn address(settings: &Settings) -> Result<Address, Failure> {
+    let mut parts = match &settings.hub.value {
+        Hub::Postgres(url) => AddressParts::parse(url)?,
+        Hub::Tunnel { port, database, user } => {
+            let mut parts = AddressParts::new().host("localhost").port(*port);
+            if let Some(database) = database {
+                parts = parts.database(database);
+            }
+            if let Some(user) = user {
+                parts = parts.user(user);
+            }
+            parts
+        }
+        Hub::Embedded { .. } => {
+            return Err(Failure::usage(
+                "the hub is a local file; name a database with --hub postgres://USER@HOST/DATABASE",
+            ));
+        }
+    };
+    if let Some(password) = &settings.password {
+        parts = parts.default_password(password.clone());
+    }
+    if let Some(file) = &settings.password_file {
+        parts = parts.password_file(file);
+    }
+    if let Some(user) = &settings.user {
+        parts = parts.system_user(user);
+    }
+    Ok(parts.build()?)
+}
