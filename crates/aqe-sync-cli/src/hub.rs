@@ -1,8 +1,11 @@
 //! Opens the hub that is configured, whichever kind it is.
 
+use std::path::Path;
+
 use aqe_cloud::postgres::link::{Address, AddressParts};
 use aqe_cloud::postgres::{HubBuilder, PostgresHub};
 use aqe_readers::EmbeddedHub;
+use aqe_sync_core::ErrorKind;
 
 use crate::config::{Hub, Settings};
 use crate::exit::Failure;
@@ -61,12 +64,12 @@ pub(crate) fn open(settings: &Settings, purpose: Purpose) -> Result<Option<OpenH
     };
     match builder.open() {
         Ok(hub) => Ok(Some(OpenHub::Postgres(hub))),
-        Err(error)
-            if error.kind() == aqe_sync_core::ErrorKind::NotFound
-                && matches!(purpose, Purpose::Existing | Purpose::Look) =>
-        {
-            Ok(None)
-        }
+        Err(error) if error.kind() == ErrorKind::NotFound => match purpose {
+            Purpose::Existing | Purpose::Look => Ok(None),
+            // One empty hub is like any other: what would be written to it shows here too.
+            Purpose::DryRun => Ok(Some(OpenHub::Embedded(EmbeddedHub::scratch(Path::new(""))?))),
+            Purpose::Write => Err(error.into()),
+        },
         Err(error) => Err(error.into()),
     }
 }

@@ -147,7 +147,7 @@ pub(super) fn column_type(kind: ColumnType, vectors: &Vectors) -> Type {
     }
 }
 
-fn array_of(element: &Type, vectors: &Vectors) -> Type {
+pub(super) fn array_of(element: &Type, vectors: &Vectors) -> Type {
     match *element {
         Type::BOOL => Type::BOOL_ARRAY,
         Type::INT8 => Type::INT8_ARRAY,

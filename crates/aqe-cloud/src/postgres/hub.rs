@@ -100,7 +100,7 @@ impl HubBuilder {
     }
 
     /// Writes to one transaction that is never committed: what a run does shows, and
-    /// nothing of it stays. Nothing is made where there is no hub either.
+    /// nothing of it stays. There has to be a hub.
     #[must_use]
     pub fn dry_run(mut self) -> Self {
         self.opening = Opening::DryRun;
@@ -155,18 +155,18 @@ impl HubBuilder {
         let budget = Budget { attempts: 3, time: std::time::Duration::from_secs(3) };
         let link = retry(budget, || dialing.bare()).await?;
         let brackets = if dry { Brackets::DRY_RUN } else { Brackets::TRANSACTION };
-        if dry {
-            let begun = link.batch_execute(Brackets::TRANSACTION.begin).await;
-            begun.map_err(|error| link.fault("beginning a dry run", error))?;
-        }
         let mode = match self.opening {
-            Opening::Inspect => Mode::Inspect,
+            Opening::Inspect | Opening::DryRun => Mode::Inspect,
             Opening::Existing => Mode::Existing,
-            Opening::Create | Opening::DryRun => Mode::Create(&self.setup),
+            Opening::Create => Mode::Create(&self.setup),
         };
         let (settled, opened) = futures::join!(Dialing::set_up(&link), schema::open(&link, &self.schema, mode));
         settled?;
         let opened = opened?;
+        if dry {
+            let begun = link.batch_execute(Brackets::TRANSACTION.begin).await;
+            begun.map_err(|error| link.fault("beginning a dry run", error))?;
+        }
         let dialect = Dialect { schema: self.schema, vectors: Vectors::new(opened.flavour().clone()), brackets };
         let name = dialing.address.shown();
         let (identity, warnings) = (opened.id().to_owned(), opened.warnings().to_vec());

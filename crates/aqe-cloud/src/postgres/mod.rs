@@ -12,6 +12,7 @@ mod lane;
 pub mod link;
 mod overview;
 mod push;
+mod reader;
 mod rows;
 pub mod schema;
 mod statements;
@@ -21,4 +22,5 @@ mod vectors;
 mod wire;
 
 pub use hub::{DEFAULT_SCHEMA, HubBuilder, PlannedScript, PostgresHub};
+pub use reader::{Changed, HubRow, VersionVector};
 pub use txn::PostgresTxn;

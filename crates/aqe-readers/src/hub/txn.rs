@@ -8,8 +8,8 @@ use aqe_sync_core::meet::{
 };
 use aqe_sync_core::rowjson::row_to_json;
 use aqe_sync_core::{
-    Applied, Change, Checkpoint, ColumnSpec, ContentHash, Contributor, DeadLetter, Error, Json, Key,
-    KnownRow, Operation, Result, Row, StreamId, TableSpec, Timestamp, Value,
+    Applied, Change, Checkpoint, ColumnSpec, ContentHash, Contributor, DeadLetter, Error, Json, Key, KnownRow,
+    Operation, Result, Row, StreamId, TableSpec, Timestamp, Value,
 };
 use rusqlite::{Connection, ToSql, params};
 use xxhash_rust::xxh3::xxh3_128;
