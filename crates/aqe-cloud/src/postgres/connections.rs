@@ -128,9 +128,14 @@ impl Connections {
 
     /// Makes sure that a table is there; costs nothing when it is.
     pub(super) async fn prepare(&self, table: &Arc<TableSpec>) -> Result<()> {
-        let mut schema = self.schema.lock().await;
-        let link = self.asking().await?;
-        schema.prepare(&link, std::slice::from_ref(table)).await
+        let budget = if self.is_dry_run() { Budget { attempts: 1, ..Budget::default() } } else { Budget::default() };
+        // What was made before the connection broke is found there.
+        let prepared = retry(budget, || async {
+            let mut schema = self.schema.lock().await;
+            let link = self.asking().await?;
+            schema.prepare(&link, std::slice::from_ref(table)).await
+        });
+        prepared.await.map_err(|error| error.context("hub", self.dialing.address.shown()))
     }
 
     /// Whether nothing is ever committed.

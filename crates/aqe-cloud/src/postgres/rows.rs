@@ -30,13 +30,15 @@ pub(super) enum Wanted {
 /// The hash of a stream's contribution to a row `t`, null where it has no part in it.
 /// Who changed `merged_from` by hand leaves a row that nobody can attribute: it counts
 /// as the row of whom it names, with a hash that nothing matches.
+/// Nothing in it is named without its relation: a bare name would be a column of the
+/// table first.
 const CONTRIBUTION: &str = "CASE WHEN t.merged_from IS NULL THEN t.content_hash ELSE coalesce((\
-    SELECT ('x' || (m->>'hash'))::bit(64)::bigint FROM jsonb_array_elements(\
-    CASE jsonb_typeof(t.merged_from) WHEN 'array' THEN t.merged_from ELSE '[]' END) m \
-    WHERE m->>'source' = $2 AND m->>'stream' = $3 AND m->>'hash' ~ '^[0-9a-f]{16}$' LIMIT 1), \
+    SELECT ('x' || (m.part->>'hash'))::bit(64)::bigint FROM jsonb_array_elements(\
+    CASE jsonb_typeof(t.merged_from) WHEN 'array' THEN t.merged_from ELSE '[]' END) AS m(part) \
+    WHERE m.part->>'source' = $2 AND m.part->>'stream' = $3 AND m.part->>'hash' ~ '^[0-9a-f]{16}$' LIMIT 1), \
     CASE WHEN t.source = $2 AND t.stream = $3 AND NOT EXISTS (SELECT FROM jsonb_array_elements(\
-    CASE jsonb_typeof(t.merged_from) WHEN 'array' THEN t.merged_from ELSE '[]' END) m \
-    WHERE m->>'hash' ~ '^[0-9a-f]{16}$') THEN ~t.content_hash END) END";
+    CASE jsonb_typeof(t.merged_from) WHEN 'array' THEN t.merged_from ELSE '[]' END) AS m(part) \
+    WHERE m.part->>'hash' ~ '^[0-9a-f]{16}$') THEN ~t.content_hash END) END";
 
 /// Live rows that a stream may contribute to.
 const MINE: &str = "t.source_env = $1 AND t.deleted_at IS NULL \
@@ -190,9 +192,9 @@ async fn digest(
         .map_or_else(|| "source_env".to_owned(), |column| column.name.quoted().to_string());
     // Counting a column, since an index of ruvector breaks counting rows.
     let sql = format!(
-        "SELECT {bucket} AS bucket, count(t.{key}), bit_xor(c.h), sum((c.h >> 32)::int) \
+        "SELECT {bucket}, count(t.{key}), bit_xor(c.h), sum((c.h >> 32)::int) \
          FROM {} t CROSS JOIN LATERAL (SELECT {CONTRIBUTION} AS h) c WHERE {MINE} AND c.h IS NOT NULL{condition} \
-         GROUP BY bucket",
+         GROUP BY 1",
         dialect.table(request.table.name()),
     );
     let mut parameters: Vec<Param<'_>> = vec![(&environment, Type::TEXT), (&source, Type::TEXT), (&from, Type::TEXT)];

@@ -2,7 +2,13 @@
 
 mod connection;
 mod connection_tls;
+mod faults;
+mod faults_world;
+mod projects;
 mod schema;
 mod schema_flavours;
 mod schema_refusals;
 mod schema_world;
+mod sink;
+mod sink_world;
+mod sink_writers;
