@@ -39,6 +39,8 @@ pub(crate) enum Command {
     Status,
     /// Compares the sources with the hub, record by record
     Verify(VerifyFlags),
+    /// Looks everything over, from file permissions to the hub's clock, and says what to do
+    Doctor,
     /// Shows the effective configuration and where each value comes from
     Config,
     /// Prepares a project: the hub with all its tables, and a commented configuration file

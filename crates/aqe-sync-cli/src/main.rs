@@ -103,6 +103,7 @@ fn execute(
         Command::Sync(flags) => command::sync::run(&context, flags),
         Command::Status => command::status::run(&context),
         Command::Verify(flags) => command::verify::run(&context, flags),
+        Command::Doctor => command::doctor::run(&context),
         Command::Config => command::config::run(&context),
         Command::Init(flags) => command::init::run(&context, flags),
     }

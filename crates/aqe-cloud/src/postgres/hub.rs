@@ -125,6 +125,11 @@ impl HubBuilder {
         Ok(PostgresHub { name, identity, warnings, connections, _runtime: runtime })
     }
 
+    /// How the server is reached, and which schema is the hub's.
+    pub(super) fn into_parts(self) -> (Dialing, Identifier) {
+        (Dialing { address: self.address, connector: self.connector }, self.schema)
+    }
+
     /// The SQL that makes a hub with these tables, as `psql` takes it. Changes nothing:
     /// the server is only asked which vectors it has, and need not even be there.
     ///

@@ -5,6 +5,7 @@ mod batch;
 mod bookkeeping;
 mod connections;
 mod deliver;
+pub mod doctor;
 mod failure;
 mod history;
 mod hub;
