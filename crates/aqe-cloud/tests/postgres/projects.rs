@@ -29,8 +29,7 @@ fn sources(root: &Path) -> Vec<Box<dyn DynSource>> {
 fn sync(hub: &impl Sink, root: &Path, ledger: &Path, mode: Mode) -> Report {
     let ledger = LedgerFile::open(ledger, &block_on(hub.identity()).unwrap()).unwrap();
     let options = Options::new("env".into()).mode(mode);
-    let report = block_on(Engine::new(hub, &ledger, &Silent, options).run(&sources(root))).unwrap();
-    report
+    block_on(Engine::new(hub, &ledger, &Silent, options).run(&sources(root))).unwrap()
 }
 
 /// The hash of every row of every stream, made anew from what is stored.

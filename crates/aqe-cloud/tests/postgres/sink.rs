@@ -40,19 +40,29 @@ fn hostile() -> Vec<Vec<Value>> {
     let mut add = |column: usize, value: Value| {
         let mut values = vec![Value::Null; COLUMNS];
         values[0] = format!("{column}-{}", rows.len()).into();
-        values[1] = (rows.len() as i64).into();
+        values[1] = i64::try_from(rows.len()).unwrap().into();
         values[column] = value;
         rows.push(values);
     };
-    [true, false].into_iter().for_each(|value| add(2, value.into()));
-    [i64::MIN, i64::MAX, -1, 0].into_iter().for_each(|value| add(3, value.into()));
+    for value in [true, false] {
+        add(2, value.into());
+    }
+    for value in [i64::MIN, i64::MAX, -1, 0] {
+        add(3, value.into());
+    }
     let floats = [f64::NAN, -f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -0.0, 0.0, 5e-324, f64::MAX, 0.1 + 0.2];
-    floats.into_iter().for_each(|value| add(4, value.into()));
+    for value in floats {
+        add(4, value.into());
+    }
     add(4, f64::from_bits(0x7ff8_0000_0000_0123).into());
     let long = "a\u{301}🦀".repeat(100_000);
     let texts = ["", "'; DROP TABLE x; --", "\"", "\\", "\\N", "a\tb\r\nc", "\u{ffff}\u{feff}", "$1 {,} NULL", &long];
-    texts.into_iter().for_each(|value| add(5, value.into()));
-    [vec![], vec![0, 255, b'\\', b'\''], vec![7; 70_000]].into_iter().for_each(|bytes| add(6, Value::Bytes(bytes)));
+    for value in texts {
+        add(5, value.into());
+    }
+    for bytes in [vec![], vec![0, 255, b'\\', b'\''], vec![7; 70_000]] {
+        add(6, Value::Bytes(bytes));
+    }
     let documents = [
         "{}",
         "null",
@@ -64,11 +74,17 @@ fn hostile() -> Vec<Vec<Value>> {
         r#"{"b":[1.0,1e2],"a":{"\\u0000":"\\u0000 \u0001 \ud83e\udd80"}}"#,
         "[[[[]]]]",
     ];
-    documents.into_iter().for_each(|text| add(7, Value::Json(Json::from_text(text))));
-    ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z", "1969-12-31T23:59:59.999999Z", "2000-01-01T00:00:00Z"]
-        .into_iter()
-        .for_each(|text| add(8, Timestamp::parse(text).unwrap().into()));
-    [[1.0, -2.5, 1e-30], [f32::MAX, f32::MIN_POSITIVE, 0.1]].into_iter().for_each(|v| add(9, v.to_vec().into()));
+    for text in documents {
+        add(7, Value::Json(Json::from_text(text)));
+    }
+    for text in
+        ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z", "1969-12-31T23:59:59.999999Z", "2000-01-01T00:00:00Z"]
+    {
+        add(8, Timestamp::parse(text).unwrap().into());
+    }
+    for v in [[1.0, -2.5, 1e-30], [f32::MAX, f32::MIN_POSITIVE, 0.1]] {
+        add(9, v.to_vec().into());
+    }
     let keys = ["", "'", "\"", "\\", "$1", "a;b", "ключ", "\n", " ", "\u{1f}", "null"];
     for key in keys {
         let mut values = vec![Value::Null; COLUMNS];
