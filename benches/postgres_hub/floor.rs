@@ -24,9 +24,9 @@ impl Floor {
         );
         let (mut unload, mut load) = (String::new(), String::new());
         for table in tables.lines() {
-            let file = floor.folder.path().join(table);
-            let file = file.display();
-            let _ = writeln!(unload, "\\copy aqe.{table} to '{file}' (format binary)");
+            let place = floor.folder.path().join(table);
+            let place = place.display();
+            let _ = writeln!(unload, "\\copy aqe.{table} to '{place}' (format binary)");
             let columns = database.psql(&format!(
                 "SELECT string_agg(format('%1$I = excluded.%1$I', column_name), ', ') FROM information_schema.columns \
                  WHERE table_schema = 'aqe' AND table_name = '{table}'"
@@ -37,7 +37,7 @@ impl Floor {
             let _ = writeln!(
                 load,
                 "BEGIN;\nCREATE TEMPORARY TABLE staging (LIKE aqe.{table}) ON COMMIT DROP;\n\
-                 \\copy staging from '{file}' (format binary)\n\
+                 \\copy staging from '{place}' (format binary)\n\
                  INSERT INTO aqe.{table} SELECT * FROM staging ON CONFLICT ON CONSTRAINT {key} DO UPDATE SET {columns};\n\
                  COMMIT;",
                 key = key.trim(),
@@ -51,7 +51,7 @@ impl Floor {
     }
 
     /// A hub with all tables and no rows.
-    pub(crate) fn empty_hub(&self, cluster: &Cluster) -> Outcome<Database> {
+    pub(crate) fn empty_hub(cluster: &Cluster) -> Outcome<Database> {
         use aqe_sync_core::Sink as _;
         let database = cluster.database();
         let hub = open(&database.url())?;

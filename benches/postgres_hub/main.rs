@@ -119,7 +119,7 @@ fn local(cluster: &Cluster, rows: u64, runs: u64) -> Outcome<()> {
     })?;
     let mut figures = Figures::default();
     for run in 0..runs {
-        let database = floor.empty_hub(cluster)?;
+        let database = Floor::empty_hub(cluster)?;
         figures.floor.push(timed(|| floor.load(&database))?.0);
         figures.floor_again.push(timed(|| floor.load(&database))?.0);
         drop(database);

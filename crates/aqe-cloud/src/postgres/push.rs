@@ -138,8 +138,8 @@ impl Push<'_> {
 
     async fn copy_and_merge(&self, link: &Link, mut session: MutexGuard<'_, Session>) -> Result<Sent, Failure> {
         let statement = session.copy(link, &self.table.sql.stage_copy).await?;
-        let begin = self.bulk_begin(&self.table.begin);
-        let (begun, copying) = futures::join!(link.batch_execute(&begin), link.copy_in(&statement));
+        let opening = self.bulk_opening(&self.table.begin);
+        let (begun, copying) = futures::join!(link.batch_execute(&opening), link.copy_in(&statement));
         let started = begun.and(copying);
         let fed = match started {
             Ok(copying) => {
@@ -161,11 +161,11 @@ impl Push<'_> {
 
     async fn copy_directly(&self, link: &Link, mut session: MutexGuard<'_, Session>) -> Result<Sent, Failure> {
         let statement = session.copy(link, &self.table.sql.direct_copy).await?;
-        let begin = self.bulk_begin(self.dialect.brackets.begin);
+        let opening = self.bulk_opening(self.dialect.brackets.begin);
         let parameters = Parameters::new(self.stream, self.table, self.delivery.checkpoint.at);
         let parameters = parameters.list();
         let (begun, bumped, copying) = futures::join!(
-            link.batch_execute(&begin),
+            link.batch_execute(&opening),
             link.query_typed_one(&self.table.sql.bump, &parameters),
             link.copy_in(&statement),
         );
@@ -201,7 +201,7 @@ impl Push<'_> {
     /// In the middle of a stream nobody has to wait for the disk: the commit that ends
     /// the stream makes all before it durable. A server that crashes in between is behind
     /// the ledger's sequence, and is asked for all that it has.
-    fn bulk_begin(&self, begin: &str) -> String {
+    fn bulk_opening(&self, begin: &str) -> String {
         if self.delivery.checkpoint.complete {
             begin.to_owned()
         } else {

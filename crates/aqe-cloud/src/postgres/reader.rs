@@ -220,9 +220,9 @@ fn hub_row(dialect: &Dialect, table: &TableSpec, row: &SqlRow) -> Result<HubRow,
     let kinds = table.columns().iter().map(|column| column.kind);
     let mut content = Row::new(table, values(dialect, row, kinds, OWN)?, json(8)?);
     content.hash = ContentHash::from_i64(row.try_get(3)?).unwrap_or(content.hash);
-    let synced_at = match read(row.try_get(6)?, ColumnType::Timestamp, dialect.vectors.kind()) {
-        Some(Value::Timestamp(moment)) => moment,
-        _ => return Err(Error::internal("a row does not say when it was written").into()),
+    let synced_at = read(row.try_get(6)?, ColumnType::Timestamp, dialect.vectors.kind());
+    let Some(Value::Timestamp(synced_at)) = synced_at else {
+        return Err(Error::internal("a row does not say when it was written").into());
     };
     let merged_from = match json(7)? {
         Some(json) => contributions_from_json(table, json.as_str())?,

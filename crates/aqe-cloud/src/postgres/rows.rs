@@ -97,7 +97,9 @@ fn condition(wanted: &Wanted) -> (&'static str, Vec<Array>) {
         }
         Wanted::Of(hashes) => {
             let mut array = Array::new(Type::INT8.oid());
-            hashes.iter().for_each(|hash| array.push(Wire::Int(hash.to_i64())));
+            for hash in hashes {
+                array.push(Wire::Int(hash.to_i64()));
+            }
             (" AND c.h = ANY($4)", vec![array])
         }
     }
@@ -157,12 +159,12 @@ pub(super) async fn digests(
     wanted: &[DigestRequest],
 ) -> Result<Vec<Vec<Bucket>>, Failure> {
     // Whole tables are read here, not single rows by their keys.
-    let begin = format!(
+    let opening = format!(
         "{}; SET LOCAL enable_seqscan = on; SET LOCAL enable_bitmapscan = on; SET LOCAL enable_hashjoin = on",
         dialect.brackets.begin
     );
     let (begun, digests, ended) = futures::join!(
-        client.batch_execute(&begin),
+        client.batch_execute(&opening),
         join_all(wanted.iter().map(|request| digest(client, dialect, request))),
         client.batch_execute(dialect.brackets.commit),
     );

@@ -181,7 +181,7 @@ impl Dialect {
              AND t.content_hash = s.hash AND s.base IS DISTINCT FROM s.hash END END"
         );
         let small = Small {
-            rows: format!("SELECT a.*, $1 AS env FROM ({}) a", self.from_arrays(table, TABLE_PARAMETERS + 1)),
+            rows: format!("SELECT a.*, $1 AS env FROM ({}) a", self.unnested(table, TABLE_PARAMETERS + 1)),
             update: update("s"),
             tombstone: tombstone("s"),
             insert: insert("s"),
@@ -217,7 +217,7 @@ impl Dialect {
                 "UPDATE {target} t SET sync_version = {version}, deleted_at = $4, synced_at = $4, merged_from = NULL \
                  FROM {staged_rows} WHERE s.gone AND {join}"
             ),
-            stage_arrays: format!("INSERT INTO {stage} {}", self.from_arrays(table, 1)),
+            stage_arrays: format!("INSERT INTO {stage} {}", self.unnested(table, 1)),
             stage: self.stage(table, &stage),
         }
     }
@@ -239,7 +239,7 @@ impl Dialect {
 
     /// A batch from arrays, one parameter per column from number `first` on, with the
     /// columns of a staging table.
-    fn from_arrays(&self, table: &TableSpec, first: usize) -> String {
+    fn unnested(&self, table: &TableSpec, first: usize) -> String {
         const LEADING_COLUMNS: [(&str, &str); LEADING] = [
             ("position", "bigint"),
             ("gone", "boolean"),

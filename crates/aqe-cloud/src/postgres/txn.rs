@@ -96,7 +96,7 @@ impl PostgresTxn {
     }
 
     /// Merges changes; those that the server refuses as data are found one by one.
-    fn merge<'a>(&'a mut self, changes: Vec<Change>) -> BoxFuture<'a, Result<Applied, Failure>> {
+    fn merge(&mut self, changes: Vec<Change>) -> BoxFuture<'_, Result<Applied, Failure>> {
         Box::pin(async move {
             self.link.batch_execute("SAVEPOINT batch").await?;
             let failure = match self.try_merge(&changes).await {
