@@ -5,7 +5,6 @@ use std::path::Path;
 use aqe_cloud::postgres::link::{Address, AddressParts};
 use aqe_cloud::postgres::{HubBuilder, PostgresHub};
 use aqe_readers::EmbeddedHub;
-use aqe_sync_core::ErrorKind;
 
 use crate::config::{Hub, Settings};
 use crate::exit::Failure;
@@ -56,22 +55,17 @@ pub(crate) fn open(settings: &Settings, purpose: Purpose) -> Result<Option<OpenH
         return Ok(hub.map(OpenHub::Embedded));
     }
     let builder = builder(settings)?;
-    let builder = match purpose {
-        Purpose::Write => builder,
-        Purpose::DryRun => builder.dry_run(),
-        Purpose::Look => builder.inspect(),
-        Purpose::Existing => builder.existing(),
+    let hub = match purpose {
+        Purpose::Write => Some(builder.open()?),
+        Purpose::DryRun => builder.dry_run().open_if_there()?,
+        Purpose::Look => builder.inspect().open_if_there()?,
+        Purpose::Existing => builder.open_if_there()?,
     };
-    match builder.open() {
-        Ok(hub) => Ok(Some(OpenHub::Postgres(hub))),
-        Err(error) if error.kind() == ErrorKind::NotFound => match purpose {
-            Purpose::Existing | Purpose::Look => Ok(None),
-            // One empty hub is like any other: what would be written to it shows here too.
-            Purpose::DryRun => Ok(Some(OpenHub::Embedded(EmbeddedHub::scratch(Path::new(""))?))),
-            Purpose::Write => Err(error.into()),
-        },
-        Err(error) => Err(error.into()),
+    if hub.is_none() && purpose == Purpose::DryRun {
+        // One empty hub is like any other: what would be written to it shows here too.
+        return Ok(Some(OpenHub::Embedded(EmbeddedHub::scratch(Path::new(""))?)));
     }
+    Ok(hub.map(OpenHub::Postgres))
 }
 
 /// How the configured database is opened.

@@ -152,7 +152,7 @@ fn two_checkouts_under_one_name_are_told() {
     let url = project.database.url();
     project.ends_well(&[]);
     let output = other.run_at(&url, &[]);
-    assert!(said(&output).contains("took over"), "{}", said(&output));
+    assert!(said(&output).contains("takes over"), "{}", said(&output));
     // Something changed in the first one: now both have written.
     let database = rusqlite::Connection::open(project.folder.path().join("v3/.agentic-qe/memory.db")).expect("opened");
     database.execute("UPDATE qe_patterns SET description = 'changed'", []).expect("written");

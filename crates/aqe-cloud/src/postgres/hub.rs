@@ -112,6 +112,21 @@ impl HubBuilder {
     /// # Errors
     /// When the server cannot be reached, or what is there cannot be used; says why.
     pub fn open(self) -> Result<PostgresHub> {
+        self.try_open()?
+    }
+
+    /// Opens it if it is there: `None` when the server has no hub in this schema. Blocks
+    /// as [`Self::open`] does, and makes none.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_if_there(self) -> Result<Option<PostgresHub>> {
+        let opening = if self.opening == Opening::Create { Opening::Existing } else { self.opening };
+        Self { opening, ..self }.try_open().map(Result::ok)
+    }
+
+    /// The inner error says that there is no hub.
+    fn try_open(self) -> Result<Result<PostgresHub>> {
         let runtime =
             Builder::new_multi_thread().worker_threads(1).thread_name("postgres hub").enable_all().build().map_err(
                 |cause| Error::new(ErrorKind::Io, "no thread for the connection to the hub").caused_by(cause),
@@ -121,8 +136,10 @@ impl HubBuilder {
         let runtime = Background(Some(runtime));
         let opening = handle.clone().spawn(self.connect(handle));
         let opened = futures::executor::block_on(opening).map_err(|_| stopped())??;
-        let Opened { name, identity, warnings, connections } = opened;
-        Ok(PostgresHub { name, identity, warnings, connections, _runtime: runtime })
+        Ok(opened.map(|opened| {
+            let Opened { name, identity, warnings, connections } = opened;
+            PostgresHub { name, identity, warnings, connections, _runtime: runtime }
+        }))
     }
 
     /// How the server is reached, and which schema is the hub's.
@@ -153,7 +170,7 @@ impl HubBuilder {
         Ok(PlannedScript { sql: schema::script(&self.schema, &flavour, &self.setup, tables), notes })
     }
 
-    async fn connect(self, runtime: tokio::runtime::Handle) -> Result<Opened> {
+    async fn connect(self, runtime: tokio::runtime::Handle) -> Result<Result<Opened>> {
         let dialing = Dialing { address: self.address, connector: self.connector };
         let dry = self.opening == Opening::DryRun;
         // A server that is about to be there is worth a moment.
@@ -167,7 +184,11 @@ impl HubBuilder {
         };
         let (settled, opened) = futures::join!(Dialing::set_up(&link), schema::open(&link, &self.schema, mode));
         settled?;
-        let opened = opened?;
+        let opened = match opened {
+            Ok(opened) => opened,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Err(error)),
+            Err(error) => return Err(error),
+        };
         if dry {
             let begun = link.batch_execute(Brackets::TRANSACTION.begin).await;
             begun.map_err(|error| link.fault("beginning a dry run", error))?;
@@ -177,7 +198,7 @@ impl HubBuilder {
         let (identity, warnings) = (opened.id().to_owned(), opened.warnings().to_vec());
         let lanes = if dry { 1 } else { self.connections };
         let connections = Arc::new(Connections::new(dialing, runtime, dialect, opened, link, lanes));
-        Ok(Opened { name, identity, warnings, connections })
+        Ok(Ok(Opened { name, identity, warnings, connections }))
     }
 }
 
