@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use aqe_cloud::postgres::link::{Address, AddressParts};
+use aqe_cloud::postgres::schema::{Setup, VectorKind};
 use aqe_cloud::postgres::{HubBuilder, PostgresHub};
 use aqe_readers::EmbeddedHub;
 
@@ -73,7 +74,22 @@ pub(crate) fn open(settings: &Settings, purpose: Purpose) -> Result<Option<OpenH
 /// # Errors
 /// A usage error when the address is none, or the hub is a file.
 pub(crate) fn builder(settings: &Settings) -> Result<HubBuilder, Failure> {
-    Ok(PostgresHub::builder(address(settings)?))
+    let mut builder = PostgresHub::builder(address(settings)?);
+    let postgres = &settings.postgres;
+    if let Some(schema) = &postgres.schema {
+        builder = builder.schema(schema.value.clone());
+    }
+    if let Some(connections) = &postgres.connections {
+        builder = builder.connections(connections.value);
+    }
+    let vectors = postgres.vectors.as_ref().and_then(|vectors| match vectors.value.as_str() {
+        "ruvector" => Some(VectorKind::Ruvector),
+        "pgvector" => Some(VectorKind::Pgvector),
+        "none" => Some(VectorKind::None),
+        _ => None,
+    });
+    let vector_index = postgres.vector_index.as_ref().is_some_and(|index| index.value);
+    Ok(builder.setup(Setup { vectors, vector_index, embedding_model: None }))
 }
 
 fn address(settings: &Settings) -> Result<Address, Failure> {

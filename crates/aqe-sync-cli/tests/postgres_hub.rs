@@ -199,3 +199,18 @@ fn doctor_says_what_is_wrong_and_what_to_do() {
     let checks = answer["checks"].as_array().expect("a list");
     assert!(checks.iter().any(|check| check["name"] == "connection" && check["advice"].is_string()), "{answer}");
 }
+
+#[test]
+fn the_file_says_what_a_new_hub_is_like() {
+    let project = Project::new();
+    let settings = "[postgres]\nschema = \"other \\\"schema\"\nvectors = \"none\"\nconnections = 1\n";
+    std::fs::write(project.folder.path().join("aqe-sync.toml"), settings).expect("written");
+    assert!(project.ends_well(&[]).contains("814 new"));
+    assert!(project.ends_well(&["verify", "--deep"]).contains("814 records compared"));
+    assert_eq!(project.schemas(), "0");
+    let kept = "SELECT value FROM \"other \"\"schema\".hub_info WHERE key = 'vector_flavour'";
+    assert_eq!(project.database.psql(kept).trim(), "none");
+    std::fs::write(project.folder.path().join("aqe-sync.toml"), "[postgres]\nvectors = \"most\"\n").expect("written");
+    let (code, said) = project.run(&[]);
+    assert!(code == 3 && said.contains("pgvector"), "{said}");
+}

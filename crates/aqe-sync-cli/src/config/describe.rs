@@ -44,6 +44,11 @@ pub(crate) fn entries(settings: &Settings) -> Vec<Entry> {
             list.add(&format!("tables.{name}.deletes"), Some(&Setting::new(word, deletes.origin.clone())));
         }
     }
+    let postgres = &settings.postgres;
+    list.add("postgres.schema", postgres.schema.as_ref());
+    list.add("postgres.vectors", postgres.vectors.as_ref());
+    list.add("postgres.vector_index", postgres.vector_index.as_ref());
+    list.add("postgres.connections", postgres.connections.as_ref());
     let gcp = &settings.gcp;
     list.add("gcp.project", gcp.project.as_ref());
     list.add("gcp.zone", gcp.zone.as_ref());

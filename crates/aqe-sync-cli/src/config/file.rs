@@ -3,19 +3,22 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use aqe_sync_core::{Deletes, Environment, PolicySpec, tables};
+use aqe_sync_core::{Deletes, Environment, Identifier, PolicySpec, tables};
 use toml::de::DeTable;
 
 use super::hub::Hub;
+use super::layer::PostgresLayer;
 use super::secret::mask;
 use super::section::{File, Section};
 use super::{GcpLayer, Layer, TableSettings};
 use crate::exit::Failure;
 
-const TOP: [&str; 7] = ["env", "hub", "sources", "tables", "batch", "allow_mass_delete", "gcp"];
+const TOP: [&str; 8] = ["env", "hub", "sources", "tables", "batch", "allow_mass_delete", "gcp", "postgres"];
 const SOURCES: [&str; 2] = ["include", "exclude"];
 const TABLE: [&str; 2] = ["policy", "deletes"];
 const BATCH: [&str; 2] = ["rows", "bytes"];
+const POSTGRES: [&str; 4] = ["schema", "vectors", "vector_index", "connections"];
+const VECTORS: [&str; 4] = ["auto", "ruvector", "pgvector", "none"];
 const GCP: [&str; 6] = ["project", "zone", "instance", "database", "user", "tunnel_port"];
 
 /// Reads a configuration file.
@@ -52,6 +55,10 @@ fn parse(text: &str, path: &Path, root: &Path, home: Option<&Path>) -> Result<La
             Some(section) => gcp_layer(&section)?,
             None => GcpLayer::default(),
         },
+        postgres: match top.section("postgres", &POSTGRES)? {
+            Some(section) => postgres_layer(&section)?,
+            None => PostgresLayer::default(),
+        },
     })
 }
 
@@ -71,6 +78,19 @@ fn gcp_layer(section: &Section<'_>) -> Result<GcpLayer, Failure> {
         database: text("database")?,
         user: text("user")?,
         tunnel_port: section.port("tunnel_port")?,
+    })
+}
+
+fn postgres_layer(section: &Section<'_>) -> Result<PostgresLayer, Failure> {
+    let vectors = |text: &str| match VECTORS.contains(&text) {
+        true => Ok(text.to_owned()),
+        false => Err(format!("{text:?} is none of {}", VECTORS.join(", "))),
+    };
+    Ok(PostgresLayer {
+        schema: section.parsed("schema", |text| Identifier::new(text).map_err(|error| error.message().to_owned()))?,
+        vectors: section.parsed("vectors", vectors)?,
+        vector_index: section.boolean("vector_index")?,
+        connections: section.count("connections")?,
     })
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use aqe_sync_core::{Deletes, Environment, PolicySpec};
+use aqe_sync_core::{Deletes, Environment, Identifier, PolicySpec};
 
 use super::hub::Hub;
 use super::setting::Setting;
@@ -28,6 +28,21 @@ pub(crate) struct Layer {
     pub(super) allow_mass_delete: Option<Setting<bool>>,
     /// The way to a database on Google Cloud.
     pub(super) gcp: GcpLayer,
+    /// What a hub in PostgreSQL is like.
+    pub(super) postgres: PostgresLayer,
+}
+
+/// What a layer says about a hub in PostgreSQL.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct PostgresLayer {
+    /// The hub's schema.
+    pub(crate) schema: Option<Setting<Identifier>>,
+    /// How a new hub keeps vectors: `auto`, `ruvector`, `pgvector` or `none`.
+    pub(crate) vectors: Option<Setting<String>>,
+    /// Whether a new hub gets an approximate index over embeddings.
+    pub(crate) vector_index: Option<Setting<bool>>,
+    /// How many connections write at most.
+    pub(crate) connections: Option<Setting<usize>>,
 }
 
 /// What a layer says about the way to a database on Google Cloud.
@@ -74,6 +89,12 @@ impl Layer {
                 database: self.gcp.database.or(below.gcp.database),
                 user: self.gcp.user.or(below.gcp.user),
                 tunnel_port: self.gcp.tunnel_port.or(below.gcp.tunnel_port),
+            },
+            postgres: PostgresLayer {
+                schema: self.postgres.schema.or(below.postgres.schema),
+                vectors: self.postgres.vectors.or(below.postgres.vectors),
+                vector_index: self.postgres.vector_index.or(below.postgres.vector_index),
+                connections: self.postgres.connections.or(below.postgres.connections),
             },
         }
     }

@@ -18,7 +18,7 @@ use aqe_sync_core::{BatchLimits, Environment};
 
 pub(crate) use describe::{Entry, entries};
 pub(crate) use hub::Hub;
-use layer::{GcpLayer, Layer, TableSettings};
+use layer::{GcpLayer, Layer, PostgresLayer, TableSettings};
 pub(crate) use setting::{Origin, Setting};
 pub(crate) use variables::Variables;
 
@@ -53,6 +53,8 @@ pub(crate) struct Settings {
     /// Whether most of a stream may go at once.
     pub(crate) allow_mass_delete: Setting<bool>,
     gcp: GcpLayer,
+    /// What a hub in PostgreSQL is like.
+    pub(crate) postgres: PostgresLayer,
     /// What `PGPASSWORD` holds.
     pub(crate) password: Option<Secret>,
     /// Where passwords are kept.
@@ -103,6 +105,7 @@ impl Settings {
             batch_bytes: layer.batch_bytes.unwrap_or(Setting::default(limits.bytes)),
             allow_mass_delete: layer.allow_mass_delete.unwrap_or(Setting::default(false)),
             gcp: layer.gcp,
+            postgres: layer.postgres,
             password: variables.password.clone(),
             password_file: variables.password_file.clone(),
             user: variables.user.clone(),
