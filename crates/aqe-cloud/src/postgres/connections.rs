@@ -128,12 +128,23 @@ impl Connections {
 
     /// Makes sure that a table is there; costs nothing when it is.
     pub(super) async fn prepare(&self, table: &Arc<TableSpec>) -> Result<()> {
+        self.prepare_all(std::slice::from_ref(table)).await.map(drop)
+    }
+
+    /// Makes sure that tables are there; says whether anything was missing.
+    pub(super) async fn prepare_all(&self, tables: &[Arc<TableSpec>]) -> Result<bool> {
         let budget = if self.is_dry_run() { Budget { attempts: 1, ..Budget::default() } } else { Budget::default() };
         // What was made before the connection broke is found there.
         let prepared = retry(budget, || async {
             let mut schema = self.schema.lock().await;
             let link = self.asking().await?;
-            schema.prepare(&link, std::slice::from_ref(table)).await
+            let columns = |hub: &schema::Hub| {
+                let present = hub.present();
+                present.tables().filter_map(|name| present.table(name)).map(|columns| columns.len()).sum::<usize>()
+            };
+            let before = columns(&schema);
+            schema.prepare(&link, tables).await?;
+            Ok(columns(&schema) != before)
         });
         prepared.await.map_err(|error| error.context("hub", self.dialing.address.shown()))
     }

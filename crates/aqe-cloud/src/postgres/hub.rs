@@ -271,6 +271,16 @@ impl PostgresHub {
         &self.warnings
     }
 
+    /// Makes sure that tables are there with all their columns, in one round trip. Says
+    /// whether anything was missing.
+    ///
+    /// # Errors
+    /// As [`Sink::prepare`].
+    pub async fn prepare_all(&self, tables: &[Arc<TableSpec>]) -> Result<bool> {
+        let (connections, tables) = (Arc::clone(&self.connections), tables.to_vec());
+        self.run(async move { connections.prepare_all(&tables).await }).await
+    }
+
     /// Runs on the hub's own runtime: whoever asks may be on any other, or busy.
     pub(super) fn run<T, F>(&self, job: F) -> BoxFuture<'static, Result<T>>
     where

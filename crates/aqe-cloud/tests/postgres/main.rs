@@ -5,6 +5,7 @@ mod connection_tls;
 mod faults;
 mod faults_world;
 mod projects;
+mod reader;
 mod schema;
 mod schema_flavours;
 mod schema_refusals;

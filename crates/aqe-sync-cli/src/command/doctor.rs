@@ -9,7 +9,7 @@ use futures::executor::block_on;
 use serde::Serialize;
 
 use super::Context;
-use crate::config::Hub;
+use crate::config::{Hub, Origin, Setting};
 use crate::exit::{Exit, Failure};
 use crate::output::{Cell, Colour, Table, counted};
 use crate::{hub, project, sources};
@@ -22,7 +22,7 @@ struct Answer<'a> {
     checks: &'a [Check],
 }
 
-/// Looks everything over. Changes nothing.
+/// Looks everything over. Changes nothing that lasts.
 ///
 /// # Errors
 /// When the result cannot be written.
@@ -76,7 +76,7 @@ fn local(context: &Context<'_>, checks: &mut Vec<Check>) {
     let root = context.root();
     checks.push(Check::ok("project", root.display().to_string()));
     if let Some(file) = &context.settings.file {
-        checks.push(configuration(file));
+        checks.push(configuration(file, &context.settings.hub));
     }
     checks.push(state_folder(root));
     match sources::choose(context.settings, context.terminal) {
@@ -100,10 +100,10 @@ fn local(context: &Context<'_>, checks: &mut Vec<Check>) {
 }
 
 /// A file that holds a password is for nobody else's eyes.
-fn configuration(file: &Path) -> Check {
+fn configuration(file: &Path, hub: &Setting<Hub>) -> Check {
     let name = file.display().to_string();
-    let secret = std::fs::read_to_string(file).is_ok_and(|text| crate::config::secret::mask(&text) != text);
-    if secret && readable_by_others(file) {
+    let secret = matches!(&hub.value, Hub::Postgres(url) if *url != hub.value.to_string());
+    if secret && matches!(hub.origin, Origin::File { .. }) && readable_by_others(file) {
         return Check::warning(
             "configuration",
             format!("{name} holds a password and others on this machine may read it"),

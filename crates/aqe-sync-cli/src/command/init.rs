@@ -8,7 +8,7 @@ use super::Context;
 use crate::args::InitFlags;
 use crate::config::{FILE_NAME, Hub};
 use crate::exit::{Exit, Failure};
-use crate::hub::{self, OpenHub, Purpose, with_hub};
+use crate::hub::{self, OpenHub, Purpose};
 use crate::project::{self, STATE_FOLDER};
 
 /// The configuration file that `init` writes: all of it is commented out.
@@ -55,20 +55,23 @@ fn prepare(context: &Context<'_>) -> Result<Prepared, Failure> {
 
 /// Makes the hub with all tables; says whether anything was missing.
 fn prepare_hub(context: &Context<'_>) -> Result<bool, Failure> {
-    let there = match &context.settings.hub.value {
+    let was_there = match &context.settings.hub.value {
         Hub::Embedded { path, .. } => path.exists(),
-        Hub::Postgres(_) | Hub::Tunnel { .. } => hub::open(context.settings, Purpose::Existing)?.is_some(),
+        Hub::Postgres(_) | Hub::Tunnel { .. } => true,
     };
-    let Some(open) = hub::open(context.settings, Purpose::Write)? else { return Ok(false) };
-    if let OpenHub::Postgres(hub) = &open {
-        hub.warnings().iter().for_each(|warning| context.terminal.warning(warning));
-    }
-    with_hub!(open, hub => {
-        for table in tables::all() {
-            block_on(hub.prepare(table))?;
+    match hub::open(context.settings, Purpose::Write)? {
+        None => Ok(false),
+        Some(OpenHub::Embedded(hub)) => {
+            for table in tables::all() {
+                block_on(hub.prepare(table))?;
+            }
+            Ok(!was_there)
         }
-    });
-    Ok(!there)
+        Some(OpenHub::Postgres(hub)) => {
+            hub.warnings().iter().for_each(|warning| context.terminal.warning(warning));
+            Ok(block_on(hub.prepare_all(tables::all()))?)
+        }
+    }
 }
 
 /// The SQL that makes a hub in PostgreSQL, as `psql` takes it.
