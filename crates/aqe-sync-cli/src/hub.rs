@@ -69,6 +69,17 @@ pub(crate) fn open(settings: &Settings, purpose: Purpose) -> Result<Option<OpenH
     Ok(hub.map(OpenHub::Postgres))
 }
 
+/// Whether the configured hub can be one at all, before anything is tried.
+///
+/// # Errors
+/// A usage error when its address is none.
+pub(crate) fn check(settings: &Settings) -> Result<(), Failure> {
+    match &settings.hub.value {
+        Hub::Embedded { .. } => Ok(()),
+        Hub::Postgres(_) | Hub::Tunnel { .. } => address(settings).map(drop),
+    }
+}
+
 /// How the configured database is opened.
 ///
 /// # Errors

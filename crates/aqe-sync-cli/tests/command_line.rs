@@ -80,7 +80,7 @@ fn wrong_usage_ends_with_3_and_says_why_on_standard_error() {
         vec!["--full", "status"],
         vec!["--env", ""],
         vec!["--hub", "hub.db"],
-        vec!["--hub", "postgres://host/db"],
+        vec!["--hub", "postgres://host/db?nonsense=1"],
         vec!["--sources", "nowhere"],
         vec!["--sources", "a,,b"],
         vec!["--config", "nowhere.toml"],
@@ -95,10 +95,10 @@ fn wrong_usage_ends_with_3_and_says_why_on_standard_error() {
 }
 
 #[test]
-fn a_server_as_hub_is_refused_plainly() {
-    let output = run(folder().path(), &["--hub", "postgres://user:hunter2@host/db"]);
-    let expected = "this version of aqe-sync writes to the embedded hub only; use --hub sqlite:PATH";
-    assert!(text(&output.stderr).contains(expected));
+fn a_server_that_does_not_answer_is_told_plainly() {
+    let output = run(folder().path(), &["status", "--hub", "postgres://user:hunter2@127.0.0.1:1/db"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("nothing answers at 127.0.0.1 port 1"), "{}", everything(&output));
 }
 
 #[test]

@@ -59,6 +59,7 @@ pub(crate) fn run(context: &Context<'_>, flags: SyncFlags) -> Result<Exit, Failu
 
 /// Syncs, and says in `skipped` what was left out, however it ends.
 fn sync(context: &Context<'_>, flags: SyncFlags, skipped: &mut Vec<Skipped>) -> Result<Report, Failure> {
+    hub::check(context.settings)?;
     let mut chosen = sources::choose(context.settings, context.terminal)?;
     chosen.tell(context.root(), context.terminal);
     *skipped = std::mem::take(&mut chosen.skipped);
