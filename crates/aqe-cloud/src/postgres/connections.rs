@@ -1,6 +1,6 @@
 //! The connections of one hub, and what they share.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use aqe_sync_core::{Error, Result, StreamId, TableSpec};
@@ -140,7 +140,7 @@ impl Connections {
             let link = self.asking().await?;
             let columns = |hub: &schema::Hub| {
                 let present = hub.present();
-                present.tables().filter_map(|name| present.table(name)).map(|columns| columns.len()).sum::<usize>()
+                present.tables().filter_map(|name| present.table(name)).map(BTreeMap::len).sum::<usize>()
             };
             let before = columns(&schema);
             schema.prepare(&link, tables).await?;
