@@ -82,9 +82,9 @@ fn gcp_layer(section: &Section<'_>) -> Result<GcpLayer, Failure> {
 }
 
 fn postgres_layer(section: &Section<'_>) -> Result<PostgresLayer, Failure> {
-    let vectors = |text: &str| match VECTORS.contains(&text) {
-        true => Ok(text.to_owned()),
-        false => Err(format!("{text:?} is none of {}", VECTORS.join(", "))),
+    let vectors = |text: &str| {
+        let known = VECTORS.contains(&text).then(|| text.to_owned());
+        known.ok_or_else(|| format!("{text:?} is none of {}", VECTORS.join(", ")))
     };
     Ok(PostgresLayer {
         schema: section.parsed("schema", |text| Identifier::new(text).map_err(|error| error.message().to_owned()))?,
