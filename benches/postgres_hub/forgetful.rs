@@ -21,6 +21,10 @@ impl Sink for Forgetful {
         self.0.lanes()
     }
 
+    fn abreast(&self) -> usize {
+        self.0.abreast()
+    }
+
     async fn identity(&self) -> Result<String> {
         self.0.identity().await
     }

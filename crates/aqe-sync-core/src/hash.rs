@@ -72,7 +72,7 @@ pub struct LocalHash(pub u64);
 
 /// Hashes a row's columns and extra.
 pub fn content_hash(table: &TableSpec, values: &[Value], extra: Option<&Json>) -> ContentHash {
-    let mut bytes = Vec::with_capacity(256);
+    let mut bytes = Vec::with_capacity(4096);
     for position in table.name_order() {
         let value = &values[*position];
         if !value.is_null() {
@@ -177,10 +177,18 @@ fn encode(value: &Value, out: &mut Vec<u8>) {
 }
 
 fn encode_json(json: &Json, out: &mut Vec<u8>) {
-    let mut canonical = Vec::with_capacity(json.as_str().len());
-    match examine(json.as_str(), &mut canonical) {
-        Examined::Storable => put(out, b'j', &canonical),
-        Examined::Unstorable(_) | Examined::Invalid(_) => put(out, b'J', json.as_str().as_bytes()),
+    let start = out.len();
+    put_fixed(out, b'j', &[0; 4]);
+    let canonical = out.len();
+    match examine(json.as_str(), out) {
+        Examined::Storable => {
+            let length = length(out.len() - canonical);
+            out[start + 1..canonical].copy_from_slice(&length.to_le_bytes());
+        }
+        Examined::Unstorable(_) | Examined::Invalid(_) => {
+            out.truncate(start);
+            put(out, b'J', json.as_str().as_bytes());
+        }
     }
 }
 

@@ -250,8 +250,16 @@ pub trait Sink: Send + Sync {
     }
 
     /// How many deliveries may be on their way at once. Those of one stream are
-    /// always given in order, each when the one before it is done.
+    /// always given in order.
     fn lanes(&self) -> usize {
+        1
+    }
+
+    /// How many of them may be of one stream: 1 unless the sink says otherwise, so that
+    /// each is given when the one before it is done. A sink that takes more makes them
+    /// durable in the order in which it was given them, and none whose predecessor it
+    /// could not make durable.
+    fn abreast(&self) -> usize {
         1
     }
 

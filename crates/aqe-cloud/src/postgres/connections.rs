@@ -8,8 +8,10 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use tokio::runtime::Handle;
 
+use super::deliver::Last;
 use super::lane::{Lane, Session};
 use super::link::{Address, Budget, Connector, Link, connect, retry};
+use super::order::Orders;
 use super::schema;
 use super::statements::Dialect;
 use super::table::Table;
@@ -39,9 +41,11 @@ pub(super) struct Connections {
     pub(super) lanes: Vec<Arc<Lane>>,
     /// Streams that were synced before, or turned out to hold keys that are there.
     pub(super) known: Mutex<HashSet<StreamId>>,
-    /// Which lane a table's deliveries are on, and how many there are: they keep their
+    /// Which lane a table's deliveries are on: those of several streams keep their
     /// order, and do not wait for one another's locks.
-    pub(super) routes: Mutex<HashMap<String, (usize, usize)>>,
+    pub(super) routes: Mutex<HashMap<String, Last>>,
+    /// The deliveries of each stream, in theirs.
+    pub(super) orders: Orders,
     tables: Mutex<HashMap<String, Arc<Table>>>,
     /// Reads whole streams, while the lanes go on writing.
     reader: tokio::sync::Mutex<Option<Arc<Link>>>,
@@ -85,6 +89,7 @@ impl Connections {
             lanes: std::iter::once(Lane::of(first)).chain(others).map(Arc::new).collect(),
             known: Mutex::default(),
             routes: Mutex::default(),
+            orders: Orders::default(),
             tables: Mutex::default(),
             reader: tokio::sync::Mutex::default(),
         }
@@ -133,9 +138,8 @@ impl Connections {
 
     /// Makes sure that tables are there; says whether anything was missing.
     pub(super) async fn prepare_all(&self, tables: &[Arc<TableSpec>]) -> Result<bool> {
-        let budget = if self.is_dry_run() { Budget { attempts: 1, ..Budget::default() } } else { Budget::default() };
         // What was made before the connection broke is found there.
-        let prepared = retry(budget, || async {
+        let prepared = retry(self.budget(), || async {
             let mut schema = self.schema.lock().await;
             let link = self.asking().await?;
             let columns = |hub: &schema::Hub| {
@@ -154,19 +158,29 @@ impl Connections {
         !self.dialect.brackets.undoes_itself
     }
 
+    /// How often something may be tried: a dry run is one transaction, which does not
+    /// outlive its connection.
+    pub(super) fn budget(&self) -> Budget {
+        if self.is_dry_run() { Budget { attempts: 1, ..Budget::default() } } else { Budget::default() }
+    }
+
+    /// How many deliveries of one stream may be on their way at once: one per connection.
+    pub(super) fn abreast(&self) -> usize {
+        if self.is_dry_run() { 1 } else { self.lanes.len() }
+    }
+
     /// Asks something that may be asked twice.
     pub(super) async fn ask<T, F>(&self, question: impl Fn(Arc<Link>) -> F) -> Result<T>
     where
         F: Future<Output = Result<T>>,
     {
-        let budget = if self.is_dry_run() { Budget { attempts: 1, ..Budget::default() } } else { Budget::default() };
         // Held to the end: what is asked may be several statements that belong together.
         let attempt = || async {
             let mut session = self.lanes[0].turn().await;
             let link = self.link(&mut session).await?;
             question(link).await
         };
-        retry(budget, attempt).await
+        retry(self.budget(), attempt).await
     }
 }
 

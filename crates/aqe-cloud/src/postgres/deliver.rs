@@ -7,8 +7,9 @@ use aqe_sync_core::{Change, Delivery, Operation, Pushed, Result, SinkTxn as _, S
 
 use super::batch::SMALL;
 use super::connections::{Connections, lock};
-use super::link::{Budget, retry};
-use super::push::{Push, Sent};
+use super::link::retry;
+use super::order::{Needs, Order};
+use super::push::{Push, Sent, Way};
 use super::table::Table;
 use super::txn::{Opened, PostgresTxn};
 
@@ -21,19 +22,20 @@ impl Connections {
         delivery: Delivery,
         route: Route,
     ) -> Result<Pushed<PostgresTxn>> {
-        let budget = if self.is_dry_run() { Budget { attempts: 1, ..Budget::default() } } else { Budget::default() };
         // Sending the same again is without a second effect: what is there already is
         // found unchanged, and letters are kept once.
-        let sent = retry(budget, || self.send(&stream, &table, &delivery, &route)).await?;
+        let sent = retry(self.budget(), || self.send(&stream, &table, &delivery, &route)).await?;
         if let Sent::Committed(applied, committed) = sent {
             return Ok(Pushed::Committed(applied, committed));
         }
+        route.order.start(Needs::Durable).await?;
         let attempt = || async {
             let mut txn = self.begin(route.lane, &stream, &table).await?;
             let applied = txn.apply(delivery.changes.clone()).await?;
             Ok((txn, applied))
         };
-        let (mut txn, applied) = retry(budget, attempt).await?;
+        let (mut txn, applied) = retry(self.budget(), attempt).await?;
+        txn.keep(Arc::clone(&route.order));
         let Delivery { letters, checkpoint, .. } = delivery;
         if !applied.contested.is_empty() || !applied.refused.is_empty() {
             return Ok(Pushed::Contested { txn, applied, letters, checkpoint });
@@ -43,22 +45,49 @@ impl Connections {
         Ok(Pushed::Committed(applied, committed))
     }
 
+    /// Tries to get a delivery through as a whole; others may follow it only if it does.
     async fn send(&self, stream: &StreamId, table: &Table, delivery: &Delivery, route: &Route) -> Result<Sent> {
         let inserts = |change: &Change| change.base.is_none() && matches!(change.operation, Operation::Upsert(_));
         loop {
             let new = !lock(&self.known).contains(stream) && delivery.changes.iter().all(inserts);
-            let push = Push { dialect: &self.dialect, stream, table, delivery, size: route.size, new };
-            let mut session = self.lanes[route.lane].turn().await;
-            let link = self.link(&mut session).await?;
-            match push.send(session, &link).await {
-                Ok(Sent::NotNew) => lock(&self.known).insert(stream.clone()),
-                Ok(sent) => return Ok(sent),
-                Err(failure) if failure.is_of_data() => return Ok(Sent::Undecided),
-                Err(failure) => {
-                    let error = failure.into_error(&link, "writing to the hub");
-                    return Err(error.context("table", table.spec.name()));
-                }
+            let way = if route.alone || delivery.changes.is_empty() {
+                Way::Arrays
+            } else if new {
+                Way::Directly
+            } else {
+                Way::Staged
             };
+            let beside = route.order.start(way.needs()).await?;
+            let push = Push { dialect: &self.dialect, stream, table, delivery, way, beside, order: &route.order };
+            let sent = self.send_once(&push, route.lane).await;
+            if !matches!(sent, Ok(Sent::Committed(..))) {
+                route.order.astray();
+            }
+            match sent? {
+                Sent::NotNew => {
+                    lock(&self.known).insert(stream.clone());
+                }
+                Sent::OutOfTurn => {}
+                sent @ Sent::Committed(..) => {
+                    route.order.durable();
+                    return Ok(sent);
+                }
+                Sent::Undecided => return Ok(Sent::Undecided),
+            }
+        }
+    }
+
+    async fn send_once(&self, push: &Push<'_>, lane: usize) -> Result<Sent> {
+        let mut session = self.lanes[lane].turn().await;
+        let link = self.link(&mut session).await?;
+        push.order.underway(None);
+        match push.send(session, &link).await {
+            Ok(sent) => Ok(sent),
+            Err(failure) if failure.is_of_data() => Ok(Sent::Undecided),
+            Err(failure) => {
+                let error = failure.into_error(&link, "writing to the hub");
+                Err(error.context("table", push.table.spec.name()))
+            }
         }
     }
 
@@ -70,26 +99,41 @@ impl Connections {
         PostgresTxn::begin(opened, stream.clone(), Arc::clone(table)).await
     }
 
-    /// Chooses the lane of a delivery: that of its table, or else the one with the least to do.
-    pub(super) fn route(self: &Arc<Self>, table: &Table, changes: &[Change]) -> Route {
+    /// Chooses the lane of a delivery: beside the one of its stream before it, if there is
+    /// one; otherwise what is small follows others of its table.
+    pub(super) fn route(self: &Arc<Self>, stream: &StreamId, table: &Table, changes: &[Change]) -> Route {
         let size = changes.iter().map(Change::size).sum();
         let name = table.spec.name().to_string();
+        let order = Arc::new(self.orders.join(stream));
+        let alone = size <= SMALL && !order.follows();
         let mut routes = lock(&self.routes);
         let lane = match routes.get(&name) {
-            Some((lane, _)) => *lane,
+            Some(last) if alone || self.abreast() == 1 || last.stream != *stream => last.lane,
             // What is small shares the first connection: another would have to be opened.
-            None if size <= SMALL => 0,
-            None => (0..self.lanes.len()).min_by_key(|lane| self.lanes[*lane].load()).unwrap_or(0),
+            None if alone => 0,
+            _ => (0..self.lanes.len()).min_by_key(|lane| self.lanes[*lane].load()).unwrap_or(0),
         };
-        routes.entry(name.clone()).or_insert((lane, 0)).1 += 1;
+        let last = Last { stream: stream.clone(), lane, count: routes.get(&name).map_or(0, |last| last.count) + 1 };
+        routes.insert(name.clone(), last);
         self.lanes[lane].add_load(size);
-        Route { connections: Arc::clone(self), table: name, lane, size }
+        Route { connections: Arc::clone(self), order, alone, table: name, lane, size }
     }
+}
+
+/// Where the last delivery into a table went.
+pub(super) struct Last {
+    stream: StreamId,
+    lane: usize,
+    /// How many deliveries into the table are on their way.
+    count: usize,
 }
 
 /// A delivery's place on a lane, until it is dropped.
 pub(super) struct Route {
     connections: Arc<Connections>,
+    order: Arc<Order>,
+    /// Whether it is small, and nothing of its stream is on its way before it.
+    alone: bool,
     table: String,
     lane: usize,
     size: usize,
@@ -99,9 +143,9 @@ impl Drop for Route {
     fn drop(&mut self) {
         self.connections.lanes[self.lane].remove_load(self.size);
         let mut routes = lock(&self.connections.routes);
-        if let Some((_, count)) = routes.get_mut(&self.table) {
-            *count -= 1;
-            if *count == 0 {
+        if let Some(last) = routes.get_mut(&self.table) {
+            last.count -= 1;
+            if last.count == 0 {
                 routes.remove(&self.table);
             }
         }

@@ -356,6 +356,10 @@ impl Sink for PostgresHub {
         if self.connections.is_dry_run() { 1 } else { DELIVERIES }
     }
 
+    fn abreast(&self) -> usize {
+        self.connections.abreast()
+    }
+
     async fn identity(&self) -> Result<String> {
         Ok(self.identity.clone())
     }
@@ -420,7 +424,7 @@ impl Sink for PostgresHub {
         let (connections, stream) = (Arc::clone(&self.connections), stream.clone());
         let table = connections.table(table);
         // Chosen before anything is waited for: deliveries keep the order they are given in.
-        let route = connections.route(&table, &delivery.changes);
+        let route = connections.route(&stream, &table, &delivery.changes);
         self.run(connections.deliver(stream, table, delivery, route)).await
     }
 

@@ -11,6 +11,7 @@ mod history;
 mod hub;
 mod lane;
 pub mod link;
+mod order;
 mod overview;
 mod push;
 mod reader;

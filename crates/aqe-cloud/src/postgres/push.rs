@@ -13,11 +13,12 @@ use postgres_types::Type;
 use tokio::sync::MutexGuard;
 use tokio_postgres::{Error, error::SqlState};
 
-use super::batch::{Common, SMALL, Staged, arrays, copy_new, copy_staged};
+use super::batch::{Common, Copying, Staged, arrays, copy_new, copy_staged};
 use super::bookkeeping::{Param, close};
 use super::failure::Failure;
 use super::lane::Session;
 use super::link::Link;
+use super::order::{Beside, Needs, Order};
 use super::statements::Dialect;
 use super::table::{Parameters, Table};
 use super::wire::Array;
@@ -30,6 +31,29 @@ pub(super) enum Sent {
     Undecided,
     /// Nothing of it remains: some of its keys are there already.
     NotNew,
+    /// Nothing of it remains: what it was to follow did not get through.
+    OutOfTurn,
+}
+
+/// Which way a delivery goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// As parameters of one statement.
+    Arrays,
+    /// Copied into the table: none of its keys is expected to be there.
+    Directly,
+    /// Copied into a staging table and merged from there.
+    Staged,
+}
+
+impl Way {
+    pub(super) fn needs(self) -> Needs {
+        match self {
+            Self::Arrays => Needs::Durable,
+            Self::Directly => Needs::Version,
+            Self::Staged => Needs::Underway,
+        }
+    }
 }
 
 /// One delivery with what it needs.
@@ -38,10 +62,9 @@ pub(super) struct Push<'a> {
     pub(super) stream: &'a StreamId,
     pub(super) table: &'a Table,
     pub(super) delivery: &'a Delivery,
-    /// Bytes of its rows.
-    pub(super) size: usize,
-    /// Whether none of its keys is expected to be there.
-    pub(super) new: bool,
+    pub(super) way: Way,
+    pub(super) beside: Beside,
+    pub(super) order: &'a Order,
 }
 
 /// What a batch consists of.
@@ -62,14 +85,14 @@ impl Push<'_> {
             };
             return self.whole(session, link, sending).await;
         }
-        if self.size <= SMALL {
-            let arrays = arrays(&Staged::changes(&self.delivery.changes), &self.table.spec, &self.dialect.vectors)?;
-            return self.whole(session, link, self.merge_arrays(link, &arrays)).await;
+        match self.way {
+            Way::Arrays => {
+                let arrays = arrays(&Staged::changes(&self.delivery.changes), &self.table.spec, &self.dialect.vectors)?;
+                self.whole(session, link, self.merge_arrays(link, &arrays)).await
+            }
+            Way::Directly => self.copy_directly(link, session).await,
+            Way::Staged => self.copy_and_merge(link, session).await,
         }
-        if self.new {
-            return self.copy_directly(link, session).await;
-        }
-        self.copy_and_merge(link, session).await
     }
 
     /// Without a staging table: to make one takes longer than to merge a small batch.
@@ -151,6 +174,10 @@ impl Push<'_> {
             Err(error) => Err(error.into()),
         };
         let mut copying = self.undone_if_failed(link, fed).await?;
+        if !self.order.is_next().await {
+            drop(copying);
+            return self.give_way(link).await;
+        }
         let sending = async {
             let (copied, merged) = futures::join!(copying.as_mut().finish(), self.merge_staged(link));
             copied?;
@@ -164,33 +191,79 @@ impl Push<'_> {
         let opening = self.bulk_opening(self.dialect.brackets.begin);
         let parameters = Parameters::new(self.stream, self.table, self.delivery.checkpoint.at);
         let parameters = parameters.list();
-        let (begun, bumped, copying) = futures::join!(
-            link.batch_execute(&opening),
-            link.query_typed_one(&self.table.sql.bump, &parameters),
-            link.copy_in(&statement),
-        );
-        let started = begun.and(bumped).and_then(|row| row.try_get(0)).and_then(|version| Ok((version, copying?)));
+        let drawn = async {
+            match self.beside {
+                // Who comes first draws a version now, and whoever travels beside draws
+                // when it is next: versions become visible in their order.
+                Beside::Another(Some(before)) => Ok(before + 1),
+                _ => link.query_typed_one(&self.table.sql.bump, &parameters).await.and_then(|row| row.try_get(0)),
+            }
+        };
+        let (begun, drawn, copying) = futures::join!(link.batch_execute(&opening), drawn, link.copy_in(&statement));
+        let started = begun.and(drawn).and_then(|version| Ok((version, copying?)));
         let fed = match started {
             Ok((version, copying)) => {
+                self.order.underway(Some(version));
                 let mut copying = Box::pin(copying);
                 let common = Common { stream: self.stream, version, now: self.delivery.checkpoint.at };
                 let changes = &self.delivery.changes;
                 let fed = copy_new(&mut copying, changes, &self.table.spec, &self.dialect.vectors, &common).await;
-                fed.map(|()| copying)
+                fed.map(|()| (version, copying))
             }
             Err(error) => Err(error.into()),
         };
-        let mut copying = self.undone_if_failed(link, fed).await?;
+        let (version, copying) = self.undone_if_failed(link, fed).await?;
+        match self.beside {
+            Beside::Nothing => self.whole(session, link, self.end_copy(link, copying)).await,
+            Beside::Another(_) => self.end_copy_in_turn(link, session, copying, version).await,
+        }
+    }
+
+    async fn end_copy(&self, link: &Link, mut copying: Copying) -> Result<Sent, Failure> {
+        let (copied, closed) = futures::join!(copying.as_mut().finish(), self.close(link));
+        self.copied(copied, closed)
+    }
+
+    /// Draws the version that the rows were given, once everything before them is durable.
+    async fn end_copy_in_turn(
+        &self,
+        link: &Link,
+        session: MutexGuard<'_, Session>,
+        mut copying: Copying,
+        version: i64,
+    ) -> Result<Sent, Failure> {
+        let (copied, is_next) = futures::join!(copying.as_mut().finish(), self.order.is_next());
+        if copied.is_err() || !is_next {
+            let gave_way = self.give_way(link).await;
+            return copied.map_or_else(|error| self.copied(Err(error), Ok(0)), |_| gave_way);
+        }
+        let parameters = Parameters::new(self.stream, self.table, self.delivery.checkpoint.at);
+        let mut parameters: Vec<Param<'_>> = parameters.list().to_vec();
+        parameters.push((&version, Type::INT8));
         let sending = async {
-            let (copied, closed) = futures::join!(copying.as_mut().finish(), self.close(link));
-            match copied {
-                Err(error) if error.code() == Some(&SqlState::UNIQUE_VIOLATION) => return Ok(Sent::NotNew),
-                copied => copied?,
-            };
-            let inserted = self.delivery.changes.len() as u64;
-            Ok(Sent::Committed(Applied { inserted, ..Applied::default() }, Committed { sequence: closed? }))
+            let (drawn, closed) =
+                futures::join!(link.query_typed_one(&self.table.sql.bump_to, &parameters), self.close(link));
+            if is_undecided(&drawn) {
+                return Ok(Sent::OutOfTurn);
+            }
+            drawn?;
+            self.copied(copied, closed)
         };
         self.whole(session, link, sending).await
+    }
+
+    fn copied(&self, copied: Result<u64, Error>, closed: Result<u64, Error>) -> Result<Sent, Failure> {
+        match copied {
+            Err(error) if error.code() == Some(&SqlState::UNIQUE_VIOLATION) => return Ok(Sent::NotNew),
+            copied => copied?,
+        };
+        let inserted = self.delivery.changes.len() as u64;
+        Ok(Sent::Committed(Applied { inserted, ..Applied::default() }, Committed { sequence: closed? }))
+    }
+
+    async fn give_way(&self, link: &Link) -> Result<Sent, Failure> {
+        link.batch_execute(self.dialect.brackets.rollback).await?;
+        Ok(Sent::OutOfTurn)
     }
 
     async fn close(&self, link: &Link) -> Result<u64, Error> {

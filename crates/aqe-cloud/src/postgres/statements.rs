@@ -35,6 +35,8 @@ pub(crate) struct Statements {
     pub(crate) direct_copy: String,
     /// Draws the next version of this environment and table; gives it.
     pub(crate) bump: String,
+    /// As `bump`; fails with a division by zero unless the version is that of parameter 6.
+    pub(crate) bump_to: String,
     /// Overwrites live rows that are this stream's alone and have the hash that the
     /// change is based on.
     pub(crate) update: String,
@@ -180,6 +182,10 @@ impl Dialect {
              ELSE {own} AND CASE WHEN s.gone THEN t.deleted_at IS NOT NULL ELSE t.deleted_at IS NULL \
              AND t.content_hash = s.hash AND s.base IS DISTINCT FROM s.hash END END"
         );
+        let bump = format!(
+            "INSERT INTO {versions} AS v (source_env, table_name, version) VALUES ($1, $5, 1) \
+             ON CONFLICT (source_env, table_name) DO UPDATE SET version = v.version + 1 RETURNING version"
+        );
         let small = Small {
             rows: format!("SELECT a.*, $1 AS env FROM ({}) a", self.unnested(table, TABLE_PARAMETERS + 1)),
             update: update("s"),
@@ -195,10 +201,8 @@ impl Dialect {
                 "COPY {target} (source_env, source, stream, extra, content_hash, sync_version, synced_at, {columns}) \
                  FROM STDIN (FORMAT binary)"
             ),
-            bump: format!(
-                "INSERT INTO {versions} AS v (source_env, table_name, version) VALUES ($1, $5, 1) \
-                 ON CONFLICT (source_env, table_name) DO UPDATE SET version = v.version + 1 RETURNING version"
-            ),
+            bump_to: format!("WITH b AS ({bump}) SELECT 1 / CASE WHEN version = $6 THEN 1 ELSE 0 END FROM b"),
+            bump,
             update: update(&staged_rows),
             tombstone: tombstone(&staged_rows),
             insert: insert(&staged_rows),

@@ -18,6 +18,7 @@ use super::bookkeeping::{close, write_conflicts};
 use super::failure::Failure;
 use super::lane::Session;
 use super::link::Link;
+use super::order::Order;
 use super::push::fill;
 use super::statements::Dialect;
 use super::table::{Parameters, Table};
@@ -32,6 +33,7 @@ pub struct PostgresTxn {
     now: Timestamp,
     letters: Vec<DeadLetter>,
     applied: bool,
+    order: Option<Arc<Order>>,
     runtime: Handle,
     /// `None` once the transaction is over.
     session: Option<OwnedMutexGuard<Session>>,
@@ -58,12 +60,18 @@ impl PostgresTxn {
             now: Timestamp::now(),
             letters: Vec::new(),
             applied: false,
+            order: None,
             runtime,
             session: Some(session),
         };
         let begun = txn.link.batch_execute(&txn.table.begin).await;
         begun.map_err(|error| txn.error(error.into()))?;
         Ok(txn)
+    }
+
+    /// Tells whoever follows when it is durable, or that it is not going to be.
+    pub(super) fn keep(&mut self, order: Arc<Order>) {
+        self.order = Some(order);
     }
 
     fn error(&self, failure: Failure) -> Error {
@@ -253,6 +261,9 @@ impl SinkTxn for PostgresTxn {
         match closed {
             Ok(sequence) => {
                 self.session = None;
+                if let Some(order) = &self.order {
+                    order.durable();
+                }
                 Ok(Committed { sequence })
             }
             Err(error) => Err(self.error(error.into())),

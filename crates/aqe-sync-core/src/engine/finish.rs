@@ -49,13 +49,14 @@ impl<'r> StreamRun<'r> {
             place.load(waiting);
         }
         async move {
-            self.arrival(run).await;
+            self.arrivals(run, run.abreast - 1).await;
             if let Some(place) = &self.place {
                 place.unload(waiting);
             }
             if !self.failed() {
                 self.send_rest(run, gone).await;
             }
+            self.arrivals(run, 0).await;
             self.close(run)
         }
     }
@@ -63,7 +64,7 @@ impl<'r> StreamRun<'r> {
     /// Reads no more, before the end, for a reason: nothing counts as gone.
     pub(super) async fn abandon<S: Sink>(mut self, run: &'r Run<'r, S>, reason: String) -> Closed {
         self.baseline = Baseline::empty();
-        self.arrival(run).await;
+        self.arrivals(run, 0).await;
         self.report.status = Status::Failed;
         self.report.error.get_or_insert(reason);
         self.close(run)
@@ -78,10 +79,14 @@ impl<'r> StreamRun<'r> {
                 return self.report.fail(&error);
             }
         };
-        if !gone.is_empty()
-            && let Err(error) = self.delete(run, gone).await
-        {
-            return self.fail_sink(&error);
+        if !gone.is_empty() {
+            self.arrivals(run, 0).await;
+            if self.failed() {
+                return;
+            }
+            if let Err(error) = self.delete(run, gone).await {
+                return self.fail_sink(&error);
+            }
         }
         if !self.failed() {
             self.send_and_wait(run, true).await;

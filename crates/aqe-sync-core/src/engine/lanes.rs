@@ -1,6 +1,7 @@
 //! Who may send next: as many deliveries at once as the sink has lanes, and those
 //! into one table in the order of their streams.
 
+use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
@@ -16,7 +17,7 @@ struct Inner {
     free: usize,
     /// Bytes of the deliveries that have a lane.
     travelling: usize,
-    /// Identifies places.
+    /// Identifies places and those who wait.
     next: u64,
     /// The streams that are not through with sending, in the order in which they are read.
     line: Vec<Standing>,
@@ -29,8 +30,8 @@ struct Standing {
     table: Identifier,
     /// Bytes that wait for a lane.
     bytes: usize,
-    /// Who waits for a lane.
-    wants: Option<Waker>,
+    /// Who waits for a lane: the deliveries of the stream, in their order.
+    wants: VecDeque<(u64, Waker)>,
 }
 
 /// A stream's place in the line, until it is dropped.
@@ -54,9 +55,8 @@ impl Lanes {
     /// this place is given up.
     pub(super) fn stand(&self, table: &Identifier) -> Place<'_> {
         let mut inner = self.lock();
-        let id = inner.next;
-        inner.next += 1;
-        inner.line.push(Standing { id, table: table.clone(), bytes: 0, wants: None });
+        let id = inner.number();
+        inner.line.push(Standing { id, table: table.clone(), bytes: 0, wants: VecDeque::new() });
         Place { lanes: self, id }
     }
 
@@ -80,11 +80,16 @@ impl Lanes {
 }
 
 impl Inner {
+    fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
     /// The first in line that wants a lane and has nobody of its table before it.
     fn first(&self) -> Option<&Standing> {
         let before = |position: usize| &self.line[..position];
         self.line.iter().enumerate().find_map(|(position, standing)| {
-            let may = standing.wants.is_some() && before(position).iter().all(|other| other.table != standing.table);
+            let may = !standing.wants.is_empty() && before(position).iter().all(|other| other.table != standing.table);
             may.then_some(standing)
         })
     }
@@ -93,7 +98,7 @@ impl Inner {
     fn wake(&mut self) {
         self.room.take().into_iter().for_each(Waker::wake);
         if self.free > 0
-            && let Some(waker) = self.first().and_then(|standing| standing.wants.as_ref())
+            && let Some((_, waker)) = self.first().and_then(|standing| standing.wants.front())
         {
             waker.wake_by_ref();
         }
@@ -117,16 +122,20 @@ impl<'r> Place<'r> {
         inner.wake();
     }
 
-    /// Waits for a lane, for so many of the bytes that wait.
+    /// Waits for a lane, for so many of the bytes that wait. Deliveries get theirs in
+    /// the order in which they first asked.
     pub(super) async fn lane(&self, bytes: usize) -> Lane<'r> {
+        let mut ticket = None;
         poll_fn(|context| {
             let mut inner = self.lanes.lock();
-            inner.at(self.id).for_each(|standing| standing.wants = Some(context.waker().clone()));
-            if inner.free == 0 || inner.first().is_none_or(|first| first.id != self.id) {
+            let ticket = *ticket.get_or_insert_with(|| inner.number());
+            inner.at(self.id).for_each(|standing| standing.want(ticket, context.waker()));
+            let is_next = |first: &Standing| first.wants.front().is_some_and(|(next, _)| *next == ticket);
+            if inner.free == 0 || !inner.first().is_some_and(is_next) {
                 return Poll::Pending;
             }
             inner.at(self.id).for_each(|standing| {
-                standing.wants = None;
+                standing.wants.pop_front();
                 standing.bytes = standing.bytes.saturating_sub(bytes);
             });
             inner.travelling += bytes;
@@ -135,6 +144,15 @@ impl<'r> Place<'r> {
             Poll::Ready(Lane { lanes: self.lanes, bytes })
         })
         .await
+    }
+}
+
+impl Standing {
+    fn want(&mut self, ticket: u64, waker: &Waker) {
+        match self.wants.iter_mut().find(|(other, _)| *other == ticket) {
+            Some((_, known)) => known.clone_from(waker),
+            None => self.wants.push_back((ticket, waker.clone())),
+        }
     }
 }
 

@@ -118,6 +118,7 @@ impl<'a, S: Sink> Engine<'a, S> {
             states: states.into_iter().map(|state| (state.stream.clone(), state)).collect(),
             priorities: self.options.priorities.clone(),
             lanes: Lanes::new(self.sink.lanes()),
+            abreast: self.sink.abreast().clamp(1, self.sink.lanes().max(1)),
         };
         run.priorities.extend(sources.iter().map(|source| (source.name().clone(), source.priority())));
         report.notes.extend(run.absent());
@@ -169,6 +170,8 @@ struct Run<'a, S> {
     states: BTreeMap<StreamId, StreamState>,
     priorities: BTreeMap<SourceName, i32>,
     lanes: Lanes,
+    /// How many deliveries of one stream may be on their way.
+    abreast: usize,
 }
 
 impl<S: Sink> Run<'_, S> {

@@ -1,7 +1,10 @@
-//! What is converted but not yet in the sink, and how it gets there: one delivery
-//! of a stream after the other.
+//! What is converted but not yet in the sink, and how it gets there: the deliveries of
+//! a stream in their order, as many at once as the sink takes abreast.
 
 use std::sync::Arc;
+
+use futures::FutureExt as _;
+use futures::future::join_all;
 
 use super::jobs::{Job, Jobs};
 use super::send::{Sent, Shipment};
@@ -66,37 +69,49 @@ impl Outbox {
 }
 
 impl<'r> StreamRun<'r> {
-    /// Sends the outbox on its way, as soon as the delivery before it has arrived.
+    /// Sends the outbox on its way, as soon as the sink takes another delivery of the stream.
     pub(super) async fn send<S: Sink>(&mut self, run: &'r Run<'r, S>, jobs: &Jobs<'r>) {
-        self.arrival(run).await;
+        self.arrivals(run, run.abreast - 1).await;
         if self.failed() {
             return;
         }
         let letters = self.outbox.letters.len() as u64;
         if let Some(shipment) = self.pack(run, false) {
-            self.on_way = Some(OnWay { letters, job: jobs.start(shipment.send()).await });
+            self.on_way.push_back(OnWay { letters, job: jobs.start(shipment.send()).await });
         }
-        self.look_for_arrival(run);
+        self.look_for_arrivals(run);
     }
 
-    /// Sends the outbox and waits until it has arrived.
+    /// Sends the outbox and waits until it has arrived, and all before it.
     pub(super) async fn send_and_wait<S: Sink>(&mut self, run: &'r Run<'r, S>, complete: bool) {
+        self.arrivals(run, run.abreast - 1).await;
+        if self.failed() {
+            return self.arrivals(run, 0).await;
+        }
         let letters = self.outbox.letters.len() as u64;
-        if let Some(shipment) = self.pack(run, complete) {
-            let result = shipment.send().await;
+        let Some(shipment) = self.pack(run, complete) else {
+            return self.arrivals(run, 0).await;
+        };
+        let before = std::mem::take(&mut self.on_way);
+        let before =
+            join_all(before.into_iter().map(|OnWay { letters, job }| job.result().map(move |it| (letters, it))));
+        let (before, last) = futures::join!(before, shipment.send());
+        for (letters, result) in before {
             self.arrived(run, letters, result);
         }
+        self.arrived(run, letters, last);
     }
 
     /// Takes the outbox as a delivery; `None` when there is nothing that the sink has
     /// to know. `complete` says that the stream was read to its end.
     fn pack<S: Sink>(&mut self, run: &'r Run<'r, S>, complete: bool) -> Option<Shipment<'r, S>> {
         let outbox = std::mem::take(&mut self.outbox);
-        if outbox.changes.is_empty() && outbox.letters.is_empty() && !(complete && self.hub.open) {
+        let open = self.hub.open || !self.on_way.is_empty();
+        if outbox.changes.is_empty() && outbox.letters.is_empty() && !(complete && open) {
             self.remember(run, &outbox.refreshed);
             return None;
         }
-        // The last delivery holds the place alone, and gives it up when it starts.
+        // The last delivery gives the place up when it starts.
         let place = if complete { self.place.take() } else { self.place.clone() };
         let place = place.unwrap_or_else(|| Arc::new(run.lanes.stand(self.spec.table.name())));
         place.load(outbox.weight());
@@ -104,20 +119,22 @@ impl<'r> StreamRun<'r> {
         Some(Shipment { run, id, table, place, outbox, complete })
     }
 
-    /// Waits for the delivery that is on its way.
-    pub(super) async fn arrival<S: Sink>(&mut self, run: &Run<'_, S>) {
-        if let Some(OnWay { letters, job }) = self.on_way.take() {
+    /// Waits until at most so many deliveries are on their way.
+    pub(super) async fn arrivals<S: Sink>(&mut self, run: &Run<'_, S>, remaining: usize) {
+        while self.on_way.len() > remaining
+            && let Some(OnWay { letters, job }) = self.on_way.pop_front()
+        {
             let result = job.result().await;
             self.arrived(run, letters, result);
         }
     }
 
-    /// Takes notice of the delivery that is on its way, if it has arrived.
-    pub(super) fn look_for_arrival<S: Sink>(&mut self, run: &Run<'_, S>) {
-        if let Some(OnWay { letters, job }) = self.on_way.take() {
+    /// Takes notice of deliveries that have arrived, in their order.
+    pub(super) fn look_for_arrivals<S: Sink>(&mut self, run: &Run<'_, S>) {
+        while let Some(OnWay { letters, job }) = self.on_way.pop_front() {
             match job.try_result() {
                 Ok(result) => self.arrived(run, letters, result),
-                Err(job) => self.on_way = Some(OnWay { letters, job }),
+                Err(job) => return self.on_way.push_front(OnWay { letters, job }),
             }
         }
     }

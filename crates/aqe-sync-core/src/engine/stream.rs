@@ -1,6 +1,6 @@
 //! One stream: diff, convert, collect what changed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -34,8 +34,8 @@ pub(super) struct StreamRun<'r> {
     converter: Option<(Coercer, LocalHasher)>,
     packed: Option<PackedHasher>,
     pub(super) outbox: Outbox,
-    /// The delivery before what is in the outbox.
-    pub(super) on_way: Option<OnWay>,
+    /// The deliveries before what is in the outbox.
+    pub(super) on_way: VecDeque<OnWay>,
     /// Until the last delivery has started.
     pub(super) place: Option<Arc<Place<'r>>>,
     /// Whether a record came whose key cannot be told: it may be any of the
@@ -77,7 +77,7 @@ impl<'r> StreamRun<'r> {
             converter: None,
             packed: None,
             outbox: Outbox::default(),
-            on_way: None,
+            on_way: VecDeque::new(),
             place: Some(Arc::new(run.lanes.stand(spec.table.name()))),
             nameless: false,
             held_back: false,
@@ -124,7 +124,7 @@ impl<'r> StreamRun<'r> {
 
     /// Handles one batch; sends full outboxes on their way.
     pub(super) async fn take<S: Sink>(&mut self, run: &'r Run<'r, S>, jobs: &Jobs<'r>, batch: Batch) {
-        self.look_for_arrival(run);
+        self.look_for_arrivals(run);
         if self.failed() {
             return;
         }

@@ -1,5 +1,6 @@
 //! What a JSON text means, and whether `jsonb` could keep it.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use super::MAX_DEPTH;
@@ -90,13 +91,13 @@ struct Walk<'a, 'o> {
 }
 
 /// Where one member of an object stands in the output.
-struct Member {
-    key: String,
+struct Member<'a> {
+    key: Cow<'a, str>,
     start: usize,
     end: usize,
 }
 
-impl Walk<'_, '_> {
+impl<'a> Walk<'a, '_> {
     fn note(&mut self, problem: Unstorable) {
         self.problem.get_or_insert(problem);
     }
@@ -139,12 +140,12 @@ impl Walk<'_, '_> {
         self.fill_length(length_at);
     }
 
-    fn string(&mut self, token: &StringToken<'_>) -> String {
+    fn string(&mut self, token: &StringToken<'a>) -> Cow<'a, str> {
         let text = match unescape(token) {
             Ok(text) => text,
             Err(unit) => {
                 self.note(Unstorable::LoneSurrogate(unit));
-                String::new()
+                Cow::Borrowed("")
             }
         };
         if text.contains('\0') {
@@ -188,7 +189,7 @@ impl Walk<'_, '_> {
         self.scanner.take(b'{', "an object")?;
         self.out.push(b'{');
         let first = self.out.len();
-        let mut members: Vec<Member> = Vec::new();
+        let mut members: Vec<Member<'_>> = Vec::new();
         if !self.scanner.take_if(b'}') {
             loop {
                 let start = self.out.len();
@@ -208,11 +209,11 @@ impl Walk<'_, '_> {
         Ok(())
     }
 
-    fn sort_members(&mut self, first: usize, mut members: Vec<Member>) {
+    fn sort_members(&mut self, first: usize, mut members: Vec<Member<'_>>) {
         if !members.is_sorted_by(|a, b| a.key < b.key) {
             members.sort_by(|a, b| a.key.cmp(&b.key));
             if let Some(pair) = members.windows(2).find(|pair| pair[0].key == pair[1].key) {
-                self.note(Unstorable::DuplicateKey(pair[0].key.clone()));
+                self.note(Unstorable::DuplicateKey(pair[0].key.clone().into_owned()));
             }
             let unsorted = self.out.split_off(first);
             for member in &members {

@@ -1,5 +1,6 @@
 //! The lexical half: tokens of RFC 8259, strictly, without building anything.
 
+use std::borrow::Cow;
 use std::fmt;
 
 /// Where and why a text is not JSON.
@@ -149,9 +150,9 @@ impl<'a> Scanner<'a> {
 }
 
 /// Resolves escapes. `Err` names a lone surrogate, which no UTF-8 can hold.
-pub(super) fn unescape(token: &StringToken<'_>) -> Result<String, u16> {
+pub(super) fn unescape<'a>(token: &StringToken<'a>) -> Result<Cow<'a, str>, u16> {
     if !token.has_escapes {
-        return Ok(token.raw.to_owned());
+        return Ok(Cow::Borrowed(token.raw));
     }
     let mut text = String::with_capacity(token.raw.len());
     let mut rest = token.raw;
@@ -174,7 +175,7 @@ pub(super) fn unescape(token: &StringToken<'_>) -> Result<String, u16> {
         }
     }
     text.push_str(rest);
-    Ok(text)
+    Ok(text.into())
 }
 
 /// Reads the four digits after `\u`, and the second half of a surrogate pair.

@@ -1,0 +1,187 @@
+//! Deliveries of one stream that are on their way at once: they travel abreast, and
+//! become durable one after the other.
+//!
+//! Whoever holds a connection and waits for the delivery before it must not wait for
+//! ever: a delivery that does not get through at once goes [`astray`](Order::astray)
+//! before it asks for a connection again, and all that follow it let go of theirs.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+
+use aqe_sync_core::{Error, ErrorKind, Result, Retry, StreamId};
+use tokio::sync::watch;
+
+use super::connections::lock;
+
+/// The last delivery of each stream.
+#[derive(Default)]
+pub(super) struct Orders {
+    last: Mutex<HashMap<StreamId, watch::Receiver<Progress>>>,
+}
+
+/// A delivery's place behind the one before it.
+pub(super) struct Order {
+    before: Option<watch::Receiver<Progress>>,
+    own: watch::Sender<Progress>,
+}
+
+/// How far a delivery is. One that is dropped before it is durable has failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Progress {
+    /// It does not have a connection, or has given it up.
+    Waiting,
+    /// It has a connection, and, once that is known, draws this version.
+    Underway(Option<i64>),
+    Durable,
+}
+
+/// What a delivery that may start begins beside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Beside {
+    /// Nothing: all before it is durable.
+    Nothing,
+    /// A delivery that draws this version, if it is known.
+    Another(Option<i64>),
+}
+
+/// What a delivery has to know of the one before it before it may start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Needs {
+    /// That it is durable.
+    Durable,
+    /// That it has a connection.
+    Underway,
+    /// Which version it draws.
+    Version,
+}
+
+impl Orders {
+    /// Takes the place behind the last delivery of a stream.
+    pub(super) fn join(&self, stream: &StreamId) -> Order {
+        let own = watch::Sender::new(Progress::Waiting);
+        let before = lock(&self.last).insert(stream.clone(), own.subscribe());
+        // What is over, well or not, is nobody's concern any more.
+        let before = before.filter(|before| before.has_changed().is_ok() && *before.borrow() != Progress::Durable);
+        Order { before, own }
+    }
+}
+
+impl Order {
+    /// Whether another delivery of the stream was on its way when this one came.
+    pub(super) fn follows(&self) -> bool {
+        self.before.is_some()
+    }
+
+    /// Waits until the delivery may start.
+    ///
+    /// # Errors
+    /// When the one before it failed: then this one must not become durable either.
+    pub(super) async fn start(&self, needs: Needs) -> Result<Beside> {
+        let Some(mut before) = self.before.clone() else { return Ok(Beside::Nothing) };
+        let known = before.wait_for(|progress| match (progress, needs) {
+            (Progress::Durable, _) | (Progress::Underway(_), Needs::Underway) => true,
+            (Progress::Underway(version), Needs::Version) => version.is_some(),
+            _ => false,
+        });
+        match known.await.as_deref() {
+            Ok(Progress::Underway(version)) => Ok(Beside::Another(*version)),
+            Ok(_) => Ok(Beside::Nothing),
+            Err(_) => Err(Error::new(ErrorKind::Io, "the batch before this one was not written")
+                .during("writing to the hub")
+                .advice("sync again: it goes on from what is there")
+                .retry(Retry::Exhausted)),
+        }
+    }
+
+    /// Waits until everything before it is durable; `false` if it is not going to be
+    /// without giving way.
+    pub(super) async fn is_next(&self) -> bool {
+        let Some(mut before) = self.before.clone() else { return true };
+        let over = before.wait_for(|progress| !matches!(progress, Progress::Underway(_)));
+        over.await.is_ok_and(|progress| *progress == Progress::Durable)
+    }
+
+    /// It has a connection; `version` is what it draws, if that is known.
+    pub(super) fn underway(&self, version: Option<i64>) {
+        self.own.send_replace(Progress::Underway(version));
+    }
+
+    /// It did not get through: whoever follows has to give way.
+    pub(super) fn astray(&self) {
+        self.own.send_replace(Progress::Waiting);
+    }
+
+    /// It got through.
+    pub(super) fn durable(&self) {
+        self.own.send_replace(Progress::Durable);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+
+    use super::*;
+
+    fn stream() -> StreamId {
+        StreamId { environment: "laptop".into(), source: "memory.db".into(), stream: "patterns".into() }
+    }
+
+    #[test]
+    fn the_first_delivery_waits_for_nothing() {
+        let order = Orders::default().join(&stream());
+        assert_eq!(order.start(Needs::Durable).now_or_never().unwrap().unwrap(), Beside::Nothing);
+        assert!(order.is_next().now_or_never().unwrap());
+    }
+
+    #[test]
+    fn a_second_one_starts_beside_the_first_and_ends_behind_it() {
+        let orders = Orders::default();
+        let (first, second) = (orders.join(&stream()), orders.join(&stream()));
+        assert!(second.start(Needs::Underway).now_or_never().is_none());
+        first.underway(None);
+        assert_eq!(second.start(Needs::Underway).now_or_never().unwrap().unwrap(), Beside::Another(None));
+        assert!(second.start(Needs::Version).now_or_never().is_none());
+        first.underway(Some(7));
+        assert_eq!(second.start(Needs::Version).now_or_never().unwrap().unwrap(), Beside::Another(Some(7)));
+        assert!(second.start(Needs::Durable).now_or_never().is_none());
+        assert!(second.is_next().now_or_never().is_none());
+        first.durable();
+        assert_eq!(second.start(Needs::Durable).now_or_never().unwrap().unwrap(), Beside::Nothing);
+        assert!(second.is_next().now_or_never().unwrap());
+    }
+
+    #[test]
+    fn whoever_follows_one_that_went_astray_gives_way_and_starts_again_behind_it() {
+        let orders = Orders::default();
+        let (first, second) = (orders.join(&stream()), orders.join(&stream()));
+        first.underway(Some(7));
+        first.astray();
+        assert!(!second.is_next().now_or_never().unwrap());
+        assert!(second.start(Needs::Version).now_or_never().is_none());
+        first.durable();
+        assert_eq!(second.start(Needs::Version).now_or_never().unwrap().unwrap(), Beside::Nothing);
+    }
+
+    #[test]
+    fn nothing_follows_one_that_failed_while_it_waited() {
+        let orders = Orders::default();
+        let (first, second) = (orders.join(&stream()), orders.join(&stream()));
+        first.underway(Some(7));
+        drop(first);
+        assert!(!second.is_next().now_or_never().unwrap());
+        assert!(second.start(Needs::Durable).now_or_never().unwrap().is_err());
+        // A later run begins anew.
+        second.underway(Some(8));
+        drop(second);
+        assert_eq!(orders.join(&stream()).start(Needs::Durable).now_or_never().unwrap().unwrap(), Beside::Nothing);
+    }
+
+    #[test]
+    fn other_streams_are_not_concerned() {
+        let orders = Orders::default();
+        let _first = orders.join(&stream());
+        let other = orders.join(&StreamId { stream: "events".into(), ..stream() });
+        assert!(other.is_next().now_or_never().unwrap());
+    }
+}
