@@ -16,6 +16,17 @@ pub enum Status {
     Failed,
 }
 
+impl Status {
+    /// The word for it in reports and in the hub's history.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Partial => "partial",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 /// Which records are looked at, and what may happen to them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -26,6 +37,17 @@ pub enum Mode {
     Incremental,
     /// Inserts only; existing keys stay untouched, nothing is deleted.
     Append,
+}
+
+impl Mode {
+    /// The word for it in reports and in the hub's history.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Incremental => "incremental",
+            Self::Append => "append",
+        }
+    }
 }
 
 /// Where records went. For every stream and for the whole run
@@ -196,6 +218,14 @@ pub struct Report {
 }
 
 impl Report {
+    /// What stopped the run and what stopped single streams, one a line; `None` when
+    /// nothing did. The hub's history keeps it so.
+    pub fn errors(&self) -> Option<String> {
+        let streams = self.streams.iter().filter_map(|stream| stream.error.as_ref());
+        let errors: Vec<&str> = self.error.iter().chain(streams).map(String::as_str).collect();
+        (!errors.is_empty()).then(|| errors.join("\n"))
+    }
+
     /// Sums up, checks the sums, and derives the status.
     ///
     /// A source that fails makes the run partial, as the others are done; a
@@ -244,5 +274,16 @@ mod tests {
         assert_eq!(report.status, Status::Failed);
         let error = report.error.expect("said");
         assert!(error.contains("3 records were read, but 2 are accounted for"), "{error}");
+    }
+
+    #[test]
+    fn words_are_the_same_in_reports_and_in_the_history() {
+        let json = |value: serde_json::Result<serde_json::Value>| value.expect("a word");
+        for mode in [Mode::Full, Mode::Incremental, Mode::Append] {
+            assert_eq!(json(serde_json::to_value(mode)), mode.as_str());
+        }
+        for status in [Status::Ok, Status::Partial, Status::Failed] {
+            assert_eq!(json(serde_json::to_value(status)), status.as_str());
+        }
     }
 }

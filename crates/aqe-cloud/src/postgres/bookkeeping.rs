@@ -56,9 +56,9 @@ pub(super) async fn write_letters(
     client.execute_typed(&sql, &parameters).await.map(drop)
 }
 
-/// Text as PostgreSQL keeps it: U+0000 is shown as its picture. Keys and reasons are
-/// for people; the record itself is JSON, which writes U+0000 as an escape.
-fn storable(text: &str) -> String {
+/// Text as PostgreSQL keeps it: U+0000 is shown as its picture. Keys, reasons and errors
+/// are for people; the record itself is JSON, which writes U+0000 as an escape.
+pub(super) fn storable(text: &str) -> String {
     text.replace('\0', "\u{2400}")
 }
 

@@ -6,7 +6,7 @@ use postgres_types::Type;
 use tokio_postgres::{Client, Error, Row};
 
 use super::batch::column_type;
-use super::bookkeeping::Param;
+use super::bookkeeping::{Param, storable};
 use super::connections::{Connections, lock};
 use super::statements::Dialect;
 use super::table::Parameters;
@@ -88,26 +88,19 @@ async fn write_history(client: &Client, dialect: &Dialect, report: &Report) -> R
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (run_id) DO NOTHING",
         dialect.own("sync_history")
     );
-    let streams = report.streams.iter().filter_map(|stream| stream.error.as_ref());
-    let errors: Vec<&str> = report.error.iter().chain(streams).map(String::as_str).collect();
-    let errors = (!errors.is_empty()).then(|| errors.join("\n").replace('\0', "\u{2400}"));
+    let errors = report.errors().map(|errors| storable(&errors));
     let totals = serde_json::json!(report.totals).to_string();
     let parameters: [Param<'_>; 8] = [
         (&report.run_id, Type::TEXT),
         (&report.environment.as_str(), Type::TEXT),
-        (&lower(&report.mode), Type::TEXT),
-        (&lower(&report.status), Type::TEXT),
+        (&report.mode.as_str(), Type::TEXT),
+        (&report.status.as_str(), Type::TEXT),
         (&Wire::Timestamp(report.started_at), Type::TIMESTAMPTZ),
         (&report.duration_ms.cast_signed(), Type::INT8),
         (&Wire::Json(&totals), Type::JSONB),
         (&errors, Type::TEXT),
     ];
     client.execute_typed(&sql, &parameters).await.map(drop)
-}
-
-/// A mode or status as the report spells it.
-fn lower(value: &impl std::fmt::Debug) -> String {
-    format!("{value:?}").to_lowercase()
 }
 
 async fn write_event(client: &Client, connections: &Connections, event: Option<&AuditRow>) -> Result<(), Error> {
