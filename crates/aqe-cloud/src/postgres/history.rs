@@ -1,7 +1,7 @@
 //! What the hub remembers of streams and runs.
 
 use aqe_sync_core::audit::{AuditRow, audit};
-use aqe_sync_core::{Checkpoint, ColumnType, Environment, Report, Result, StreamId, StreamState, Timestamp, Value};
+use aqe_sync_core::{Checkpoint, Environment, Report, Result, StreamId, StreamState, Timestamp};
 use postgres_types::Type;
 use tokio_postgres::{Client, Error, Row};
 
@@ -10,7 +10,7 @@ use super::bookkeeping::{Param, storable};
 use super::connections::{Connections, lock};
 use super::statements::Dialect;
 use super::table::Parameters;
-use super::wire::{Wire, read};
+use super::wire::{Wire, moment};
 
 impl Connections {
     /// The state of an environment's streams.
@@ -50,17 +50,14 @@ async fn read_states(client: &Client, dialect: &Dialect, environment: &Environme
         dialect.own("sync_state")
     );
     let rows = client.query_typed(&sql, &[(&environment.as_str(), Type::TEXT)]).await?;
-    rows.iter().map(|row| state(dialect, environment, row)).collect()
+    rows.iter().map(|row| state(environment, row)).collect()
 }
 
-fn state(dialect: &Dialect, environment: &Environment, row: &Row) -> Result<StreamState, Error> {
+fn state(environment: &Environment, row: &Row) -> Result<StreamState, Error> {
     let text = |index| row.try_get::<_, &str>(index);
     let stream = StreamId { environment: environment.clone(), source: text(0)?.into(), stream: text(1)?.into() };
     let sequence: i64 = row.try_get(3)?;
-    let at = match read(row.try_get(6)?, ColumnType::Timestamp, dialect.vectors.kind()) {
-        Some(Value::Timestamp(at)) => at,
-        _ => Timestamp::now(),
-    };
+    let at = moment(row, 6)?.unwrap_or_else(Timestamp::now);
     let checkpoint =
         Checkpoint { run_id: text(4)?.to_owned(), at, complete: row.try_get(5)?, instance: text(7)?.into() };
     Ok(StreamState { stream, sequence: sequence.unsigned_abs(), table: text(2)?.to_owned(), checkpoint })
