@@ -205,14 +205,7 @@ fn rows_of_the_hub_that_cannot_be_read_differ_and_a_full_run_mends_them() {
 
 #[test]
 fn merged_rows_of_the_hub_that_cannot_be_read_are_merged_anew_by_a_full_run() {
-    let project = Project::empty();
-    let file = |q: f64, visits: u64| {
-        format!(
-            r#"{{"patterns":{{"s|a":{{"state":"s","action":"a","q_value":{q},"visits":{visits},"last_update":1795356056}}}}}}"#
-        )
-    };
-    project.write(".ruvector/intelligence.json", file(0.5, 10).as_bytes());
-    project.write("v3/.ruvector/intelligence.json", file(0.75, 30).as_bytes());
+    let project = Project::of_shared_row();
     project.sync();
     let rows = "SELECT source, q_value, visits, last_update, content_hash, merged_from FROM qlearning_patterns";
     let before = project.rows(rows);
