@@ -218,6 +218,23 @@ pub struct Report {
 }
 
 impl Report {
+    /// Opens the account of a run that begins now, with an id of its own.
+    pub fn new(environment: Environment, mode: Mode, hub: impl Into<String>) -> Self {
+        Self {
+            run_id: uuid::Uuid::new_v4().to_string(),
+            environment,
+            mode,
+            hub: hub.into(),
+            status: Status::Ok,
+            started_at: Timestamp::now(),
+            duration_ms: 0,
+            streams: Vec::new(),
+            totals: Counters::default(),
+            notes: Vec::new(),
+            error: None,
+        }
+    }
+
     /// What stopped the run and what stopped single streams, one a line; `None` when
     /// nothing did. The hub's history keeps it so.
     pub fn errors(&self) -> Option<String> {
@@ -257,19 +274,7 @@ mod tests {
     fn an_account_that_does_not_add_up_fails_the_run_with_its_numbers() {
         let mut stream = StreamReport::new("a.db".into(), "t".into(), "t");
         stream.counters = Counters { read: 3, inserted: 2, ..Counters::default() };
-        let mut report = Report {
-            run_id: "r".into(),
-            environment: "e".into(),
-            mode: Mode::Full,
-            hub: "h".into(),
-            status: Status::Ok,
-            started_at: Timestamp::now(),
-            duration_ms: 0,
-            streams: vec![stream],
-            totals: Counters::default(),
-            notes: Vec::new(),
-            error: None,
-        };
+        let mut report = Report { streams: vec![stream], ..Report::new("e".into(), Mode::Full, "h") };
         report.close();
         assert_eq!(report.status, Status::Failed);
         let error = report.error.expect("said");
