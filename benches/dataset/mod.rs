@@ -81,14 +81,6 @@ const DOMAINS: [&str; 6] = [
 /// experiences, routing outcomes and plans.
 pub(crate) type Shares = [u64; 7];
 
-/// 26 % of the records carry an embedding: 376 MB for 500,000.
-#[allow(dead_code, reason = "each bench is a program of its own, and takes what it needs")]
-pub(crate) const MIXED: Shares = [20, 30, 10, 20, 10, 7, 3];
-
-/// 70 % of the records carry an embedding: about 900 MB for 500,000.
-#[allow(dead_code, reason = "each bench is a program of its own, and takes what it needs")]
-pub(crate) const WIDE: Shares = [50, 8, 30, 5, 4, 2, 1];
-
 /// Fills a new database with about `rows` records of eight streams.
 ///
 /// # Errors

@@ -10,4 +10,5 @@ pub mod environment;
 pub mod latency;
 pub mod postgres;
 pub mod proxy;
+pub mod type_mapping;
 pub mod vectors;

@@ -21,36 +21,32 @@
 
 #![deny(missing_docs, clippy::print_stdout, clippy::print_stderr)]
 
-pub mod aside;
-pub mod audit;
-pub mod coerce;
-pub mod conflict;
-pub mod digest;
+mod account;
+mod conversion;
 mod embed;
 pub mod engine;
 mod error;
-pub mod event;
-pub mod hash;
+mod hashing;
 pub mod json;
 pub mod ledger;
-pub mod meet;
-mod name;
-pub mod overview;
+mod meeting;
 pub mod packed;
 pub mod plan;
 pub mod record;
-pub mod report;
-pub mod rowjson;
 pub mod schema;
 pub mod sink;
 pub mod source;
 pub mod tables;
-mod time;
 mod transform;
 mod value;
-pub mod vector;
 pub mod verify;
 mod walk;
+
+pub use account::{audit, event, overview, report};
+pub use conversion::{aside, coerce, rowjson};
+pub use hashing::{digest, hash};
+pub use meeting::{conflict, meet};
+pub use value::vector;
 
 pub use conflict::{Conflict, ConflictKind, ConflictPolicy, PolicySpec, Resolution};
 pub use embed::Embedder;
@@ -59,14 +55,14 @@ pub use error::{Error, ErrorKind, Result, Retry};
 pub use event::{Event, Observer, Silent};
 pub use hash::{ContentHash, KeyHash, LocalHash};
 pub use ledger::{Ledger, MemoryLedger};
-pub use name::{Contributor, Environment, Identifier, Instance, Quoted, SourceName, StreamId, StreamName};
 pub use packed::PackedRecords;
 pub use record::{Change, DeadLetter, Key, Operation, Record, Reject, Row};
 pub use report::{Counters, Mode, Report, Status, StreamReport};
 pub use schema::{ColumnSpec, ColumnType, Deletes, Mutability, Role, Schema, TableBuilder, TableSpec};
 pub use sink::{Applied, Checkpoint, Committed, Delivery, KnownRow, Pushed, Sink, SinkTxn, StreamState};
 pub use source::{Batch, BatchLimits, BatchStream, DynSource, Fingerprint, ReadRequest, Source, StreamSpec, batches};
-pub use time::Timestamp;
 pub use transform::Transform;
+pub use value::name::{Contributor, Environment, Identifier, Instance, Quoted, SourceName, StreamId, StreamName};
+pub use value::time::Timestamp;
 pub use value::{Json, Value};
 pub use verify::{Depth, RepairReport, StreamVerification, Verdict, VerifyReport, repair, verify, verify_deep};

@@ -3,8 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
+use xxhash_rust::xxh3::xxh3_128;
+
 use crate::hash::{ContentHash, KeyHash, key_hash};
-use crate::{Json, Schema, TableSpec, Value};
+use crate::{Json, Schema, StreamId, TableSpec, Value};
 
 /// One record as its source holds it: named values, nothing converted.
 #[derive(Clone, Debug, PartialEq)]
@@ -178,6 +180,19 @@ pub struct DeadLetter {
     pub record: Json,
 }
 
+impl DeadLetter {
+    /// What hubs know the letter by: 32 hexadecimal digits. The same stream, key and
+    /// record give the same, whatever the reason, so that keeping a letter again is once.
+    ///
+    /// Hubs have it stored: it never changes.
+    pub fn id(&self, stream: &StreamId) -> String {
+        let StreamId { environment, source, stream } = stream;
+        let identity =
+            [environment.as_str(), source.as_str(), stream.as_str(), &self.key, self.record.as_str()].join("\u{1f}");
+        format!("{:032x}", xxh3_128(identity.as_bytes()))
+    }
+}
+
 /// A record that a source itself could not make sense of.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reject {
@@ -185,4 +200,21 @@ pub struct Reject {
     pub key: Option<Key>,
     /// The record with its reason.
     pub letter: DeadLetter,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hubs_know_a_letter_by_what_it_holds_and_whose_it_is() {
+        let stream = StreamId { environment: "laptop".into(), source: "memory.db".into(), stream: "patterns".into() };
+        let letter =
+            DeadLetter { key: "p-1".to_owned(), reason: "no key".to_owned(), record: Json::from_text("{\"a\":1}") };
+        assert_eq!(letter.id(&stream), "6b0a3e4cc8d385d6e322444f31e89761", "hubs have it stored");
+        let reworded = DeadLetter { reason: "another".to_owned(), ..letter.clone() };
+        assert_eq!(reworded.id(&stream), letter.id(&stream));
+        let other = StreamId { environment: "desktop".into(), ..stream.clone() };
+        assert_ne!(letter.id(&other), letter.id(&stream));
+    }
 }

@@ -81,7 +81,8 @@ pub struct KnownRow {
     pub sound: bool,
 }
 
-/// What applying a batch did. Every change is counted once, contested or refused.
+/// What applying a batch did. Every change is counted once, contested or refused, but
+/// for deletes that find nothing to delete.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Applied {
     /// Keys that were new.
@@ -90,7 +91,8 @@ pub struct Applied {
     pub updated: u64,
     /// Rows that already had the content.
     pub unchanged: u64,
-    /// Rows that became tombstones, or were none of ours to begin with.
+    /// Rows that became tombstones. A delete of a key that the sink does not have, or
+    /// has as this stream's own tombstone, does nothing and counts nowhere.
     pub deleted: u64,
     /// Changes that need a decision.
     pub contested: Vec<Contested>,

@@ -7,7 +7,6 @@ use aqe_sync_core::rowjson::row_to_json;
 use aqe_sync_core::{Checkpoint, DeadLetter, StreamId, TableSpec, Timestamp};
 use postgres_types::{ToSql, Type};
 use tokio_postgres::{Client, Error};
-use xxhash_rust::xxh3::xxh3_128;
 
 use super::statements::Dialect;
 use super::wire::{Array, Wire};
@@ -29,8 +28,7 @@ pub(super) async fn write_letters(
         return Ok(());
     }
     // One statement cannot meet the same letter twice.
-    let letters: BTreeMap<String, &DeadLetter> =
-        letters.iter().map(|letter| (letter_id(stream, letter), letter)).collect();
+    let letters: BTreeMap<String, &DeadLetter> = letters.iter().map(|letter| (letter.id(stream), letter)).collect();
     let columns = texts(letters.iter().map(|(id, letter)| {
         [id.clone(), storable(&letter.key), storable(&letter.reason), storable(letter.record.as_str())]
     }));
@@ -58,16 +56,9 @@ pub(super) async fn write_letters(
     client.execute_typed(&sql, &parameters).await.map(drop)
 }
 
-/// A letter is the same if it holds the same of the same stream.
-fn letter_id(stream: &StreamId, letter: &DeadLetter) -> String {
-    let (environment, source, from) = names(stream);
-    let identity = [environment, source, from, &letter.key, letter.record.as_str()].join("\u{1f}");
-    format!("{:032x}", xxh3_128(identity.as_bytes()))
-}
-
-/// Text as PostgreSQL keeps it: U+0000 is shown as its picture. Keys and reasons are
-/// for people; the record itself is JSON, which writes U+0000 as an escape.
-fn storable(text: &str) -> String {
+/// Text as PostgreSQL keeps it: U+0000 is shown as its picture. Keys, reasons and errors
+/// are for people; the record itself is JSON, which writes U+0000 as an escape.
+pub(super) fn storable(text: &str) -> String {
     text.replace('\0', "\u{2400}")
 }
 

@@ -1,16 +1,16 @@
 //! What the hub remembers of streams and runs.
 
 use aqe_sync_core::audit::{AuditRow, audit};
-use aqe_sync_core::{Checkpoint, ColumnType, Environment, Report, Result, StreamId, StreamState, Timestamp, Value};
+use aqe_sync_core::{Checkpoint, Environment, Report, Result, StreamId, StreamState, Timestamp};
 use postgres_types::Type;
 use tokio_postgres::{Client, Error, Row};
 
 use super::batch::column_type;
-use super::bookkeeping::Param;
+use super::bookkeeping::{Param, storable};
 use super::connections::{Connections, lock};
 use super::statements::Dialect;
 use super::table::Parameters;
-use super::wire::{Wire, read};
+use super::wire::{Wire, moment};
 
 impl Connections {
     /// The state of an environment's streams.
@@ -50,17 +50,14 @@ async fn read_states(client: &Client, dialect: &Dialect, environment: &Environme
         dialect.own("sync_state")
     );
     let rows = client.query_typed(&sql, &[(&environment.as_str(), Type::TEXT)]).await?;
-    rows.iter().map(|row| state(dialect, environment, row)).collect()
+    rows.iter().map(|row| state(environment, row)).collect()
 }
 
-fn state(dialect: &Dialect, environment: &Environment, row: &Row) -> Result<StreamState, Error> {
+fn state(environment: &Environment, row: &Row) -> Result<StreamState, Error> {
     let text = |index| row.try_get::<_, &str>(index);
     let stream = StreamId { environment: environment.clone(), source: text(0)?.into(), stream: text(1)?.into() };
     let sequence: i64 = row.try_get(3)?;
-    let at = match read(row.try_get(6)?, ColumnType::Timestamp, dialect.vectors.kind()) {
-        Some(Value::Timestamp(at)) => at,
-        _ => Timestamp::now(),
-    };
+    let at = moment(row, 6)?.unwrap_or_else(Timestamp::now);
     let checkpoint =
         Checkpoint { run_id: text(4)?.to_owned(), at, complete: row.try_get(5)?, instance: text(7)?.into() };
     Ok(StreamState { stream, sequence: sequence.unsigned_abs(), table: text(2)?.to_owned(), checkpoint })
@@ -88,26 +85,19 @@ async fn write_history(client: &Client, dialect: &Dialect, report: &Report) -> R
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (run_id) DO NOTHING",
         dialect.own("sync_history")
     );
-    let streams = report.streams.iter().filter_map(|stream| stream.error.as_ref());
-    let errors: Vec<&str> = report.error.iter().chain(streams).map(String::as_str).collect();
-    let errors = (!errors.is_empty()).then(|| errors.join("\n").replace('\0', "\u{2400}"));
+    let errors = report.errors().map(|errors| storable(&errors));
     let totals = serde_json::json!(report.totals).to_string();
     let parameters: [Param<'_>; 8] = [
         (&report.run_id, Type::TEXT),
         (&report.environment.as_str(), Type::TEXT),
-        (&lower(&report.mode), Type::TEXT),
-        (&lower(&report.status), Type::TEXT),
+        (&report.mode.as_str(), Type::TEXT),
+        (&report.status.as_str(), Type::TEXT),
         (&Wire::Timestamp(report.started_at), Type::TIMESTAMPTZ),
         (&report.duration_ms.cast_signed(), Type::INT8),
         (&Wire::Json(&totals), Type::JSONB),
         (&errors, Type::TEXT),
     ];
     client.execute_typed(&sql, &parameters).await.map(drop)
-}
-
-/// A mode or status as the report spells it.
-fn lower(value: &impl std::fmt::Debug) -> String {
-    format!("{value:?}").to_lowercase()
 }
 
 async fn write_event(client: &Client, connections: &Connections, event: Option<&AuditRow>) -> Result<(), Error> {

@@ -1,16 +1,16 @@
 //! What the hub holds, at a glance.
 
 use aqe_sync_core::overview::{EnvironmentOverview, Overview, RunOverview, StreamOverview, TableOverview};
-use aqe_sync_core::{Identifier, Result, Timestamp, Value, audit, tables};
+use aqe_sync_core::{Identifier, Result, audit, tables};
 use futures::future::try_join_all;
 use postgres_types::Type;
 use tokio_postgres::{Client, Error, Row};
 
 use super::connections::Connections;
 use super::hub::PostgresHub;
-use super::schema::{Present, VectorKind};
+use super::schema::Present;
 use super::statements::Dialect;
-use super::wire::read;
+use super::wire::moment;
 
 impl PostgresHub {
     /// What the hub holds, for people and monitoring. Asked for in a few round trips.
@@ -164,12 +164,4 @@ async fn runs(client: &Client, dialect: &Dialect) -> Result<Vec<RunOverview>, Er
 
 fn number(row: &Row, index: usize) -> Result<u64, Error> {
     row.try_get::<_, i64>(index).map(i64::unsigned_abs)
-}
-
-fn moment(row: &Row, index: usize) -> Result<Option<Timestamp>, Error> {
-    let read = read(row.try_get(index)?, aqe_sync_core::ColumnType::Timestamp, VectorKind::None);
-    Ok(match read {
-        Some(Value::Timestamp(moment)) => Some(moment),
-        _ => None,
-    })
 }

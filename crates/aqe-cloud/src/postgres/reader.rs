@@ -5,9 +5,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use aqe_sync_core::meet::{Contribution, contributions_from_json};
-use aqe_sync_core::{
-    ColumnType, ContentHash, Contributor, Environment, Error, Json, Key, Result, Row, TableSpec, Timestamp, Value,
-};
+use aqe_sync_core::{ContentHash, Contributor, Environment, Error, Key, Result, Row, TableSpec, Timestamp};
 use postgres_types::{ToSql, Type};
 use serde::{Deserialize, Serialize};
 use tokio_postgres::{Client, Row as SqlRow};
@@ -17,7 +15,7 @@ use super::connections::Connections;
 use super::failure::Failure;
 use super::hub::PostgresHub;
 use super::statements::Dialect;
-use super::wire::{Array, Raw, Wire, read};
+use super::wire::{Array, Wire, columns, json, moment};
 
 /// Per environment, the version of a table up to which somebody has seen it.
 ///
@@ -165,7 +163,7 @@ async fn changed(
     for row in client.query(&statement, &parameters).await? {
         seen.set(row.try_get::<_, &str>(0)?.into(), row.try_get(1)?);
         if row.try_get(2)? {
-            let key = Key::new(values(dialect, &row, table.key_columns().iter().map(|column| column.kind), 3)?);
+            let key = Key::new(columns(&row, table.key_columns(), 3, dialect.vectors.kind())?.0);
             found.insert(key.hash().0, key);
         }
     }
@@ -211,20 +209,13 @@ async fn rows_of(client: &Client, dialect: &Dialect, table: &TableSpec, keys: &[
 
 fn hub_row(dialect: &Dialect, table: &TableSpec, row: &SqlRow) -> Result<HubRow, Failure> {
     const OWN: usize = 9;
-    let json = |index| -> Result<Option<Json>, Failure> {
-        match read(row.try_get(index)?, ColumnType::Json, dialect.vectors.kind()) {
-            Some(Value::Json(json)) => Ok(Some(json)),
-            _ => Ok(None),
-        }
-    };
-    let kinds = table.columns().iter().map(|column| column.kind);
-    let mut content = Row::new(table, values(dialect, row, kinds, OWN)?, json(8)?);
+    let (values, _) = columns(row, table.columns(), OWN, dialect.vectors.kind())?;
+    let mut content = Row::new(table, values, json(row, 8)?);
     content.hash = ContentHash::from_i64(row.try_get(3)?).unwrap_or(content.hash);
-    let synced_at = read(row.try_get(6)?, ColumnType::Timestamp, dialect.vectors.kind());
-    let Some(Value::Timestamp(synced_at)) = synced_at else {
+    let Some(synced_at) = moment(row, 6)? else {
         return Err(Error::internal("a row does not say when it was written").into());
     };
-    let merged_from = match json(7)? {
+    let merged_from = match json(row, 7)? {
         Some(json) => contributions_from_json(table, json.as_str())?,
         None => Vec::new(),
     };
@@ -238,20 +229,6 @@ fn hub_row(dialect: &Dialect, table: &TableSpec, row: &SqlRow) -> Result<HubRow,
         deleted: row.try_get(5)?,
         synced_at,
     })
-}
-
-/// Columns from position `first` on; what no source can have written is null.
-fn values(
-    dialect: &Dialect,
-    row: &SqlRow,
-    kinds: impl Iterator<Item = ColumnType>,
-    first: usize,
-) -> Result<Vec<Value>, Failure> {
-    let values = kinds.enumerate().map(|(position, kind)| {
-        let raw: Raw<'_> = row.try_get(first + position)?;
-        Ok(read(raw, kind, dialect.vectors.kind()).unwrap_or(Value::Null))
-    });
-    values.collect()
 }
 
 fn names(table: &TableSpec, count: usize, prefix: &str) -> String {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use aqe_sync_core::digest::{Bucket, DigestRequest, HashRange};
-use aqe_sync_core::{ColumnType, ContentHash, Key, KnownRow, Row, StreamId, TableSpec, Value};
+use aqe_sync_core::{ContentHash, Key, KnownRow, Row, StreamId, TableSpec};
 use futures::TryStreamExt as _;
 use futures::future::join_all;
 use postgres_types::{ToSql, Type};
@@ -12,7 +12,7 @@ use tokio_postgres::{Client, Row as SqlRow};
 use super::bookkeeping::{Param, names};
 use super::failure::Failure;
 use super::statements::Dialect;
-use super::wire::{Array, Raw, Wire, read};
+use super::wire::{Array, Wire, columns, json};
 
 /// Which rows of a stream are wanted.
 #[derive(Clone, Debug)]
@@ -120,25 +120,14 @@ fn known_row(dialect: &Dialect, table: &TableSpec, row: &SqlRow, deep: bool) -> 
     const OWN: usize = 4;
     let (found, recorded, shared): (i64, i64, bool) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
     let keys = table.key_columns().len();
-    let mut readable = true;
-    let columns = if deep { table.columns() } else { table.key_columns() };
-    let mut values = Vec::with_capacity(columns.len());
-    for (position, column) in columns.iter().enumerate() {
-        let raw: Raw<'_> = row.try_get(OWN + position)?;
-        let value = read(raw, column.kind, dialect.vectors.kind());
-        readable &= value.is_some();
-        values.push(value.unwrap_or(Value::Null));
-    }
+    let wanted = if deep { table.columns() } else { table.key_columns() };
+    let (values, readable) = columns(row, wanted, OWN, dialect.vectors.kind())?;
     let key = Key::new(values[..keys].to_vec());
     let unmatched = || ContentHash::from_i64(!recorded).or(ContentHash::from_i64(1));
     let mut hash = ContentHash::from_i64(found);
     let mut sound = hash.is_some();
     if deep {
-        let extra = match read(row.try_get(3)?, ColumnType::Json, dialect.vectors.kind()) {
-            Some(Value::Json(json)) => Some(json),
-            _ => None,
-        };
-        let now = Row::new(table, values, extra).hash;
+        let now = Row::new(table, values, json(row, 3)?).hash;
         sound &= readable && Some(now) == ContentHash::from_i64(recorded);
         if !shared {
             hash = Some(now);

@@ -285,6 +285,23 @@ fn counts_are_exact_whether_small_or_large() {
 }
 
 #[test]
+fn a_delete_that_finds_nothing_to_delete_counts_nowhere() {
+    let database = Cluster::shared().database();
+    let (hub, table) = (hub(&database.url()), notes());
+    block_on(hub.prepare(&table)).unwrap();
+    let id = stream("env", "a.db", "notes");
+    let gone = upsert(&table, note("gone", "1"), None);
+    let delete = deletion(&table, note("gone", ""), Some(hash_of(&gone)));
+    committed(push(&hub, &id, &table, vec![gone.clone()]));
+    assert_eq!(counts(&committed(push(&hub, &id, &table, vec![delete.clone()])).0), [0, 0, 0, 1, 0, 0]);
+    let absent = deletion(&table, note("nobody", ""), Some(hash_of(&gone)));
+    let again = vec![delete, absent];
+    assert_eq!(counts(&committed(push(&hub, &id, &table, again.clone())).0), [0; 6]);
+    let mut txn = block_on(hub.begin(&id, &table)).unwrap();
+    assert_eq!(counts(&block_on(txn.apply(again)).unwrap()), [0; 6]);
+}
+
+#[test]
 fn a_change_based_on_its_own_hash_rewrites_what_somebody_edited() {
     let database = Cluster::shared().database();
     let (hub, table) = (hub(&database.url()), notes());

@@ -362,35 +362,24 @@ fn history(connection: &mut Connection, report: &Report) -> rusqlite::Result<()>
         schema::prepare(connection, event.table)?;
     }
     let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-    let errors: Vec<&str> = report
-        .error
-        .iter()
-        .chain(report.streams.iter().filter_map(|stream| stream.error.as_ref()))
-        .map(String::as_str)
-        .collect();
     transaction.execute(
         "INSERT INTO sync_history (run_id, source_env, mode, status, started_at, duration_ms, totals, errors) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         params![
             report.run_id,
             report.environment.as_str(),
-            lower(&report.mode),
-            lower(&report.status),
+            report.mode.as_str(),
+            report.status.as_str(),
             report.started_at.to_string(),
             report.duration_ms,
             serde_json::json!(report.totals).to_string(),
-            (!errors.is_empty()).then(|| errors.join("\n")),
+            report.errors(),
         ],
     )?;
     if let Some(event) = event {
         txn::write_event(&transaction, &event)?;
     }
     transaction.commit()
-}
-
-/// A mode or status as the report spells it.
-fn lower(value: &impl std::fmt::Debug) -> String {
-    format!("{value:?}").to_lowercase()
 }
 
 fn convert(failure: Failure, name: &str, doing: &str) -> Error {

@@ -12,7 +12,6 @@ use aqe_sync_core::{
     Operation, Result, Row, StreamId, TableSpec, Timestamp, Value,
 };
 use rusqlite::{Connection, ToSql, params};
-use xxhash_rust::xxh3::xxh3_128;
 
 use super::codec::{Param, read};
 use super::statements::Statements;
@@ -152,11 +151,9 @@ impl Transaction {
         for letter in letters {
             let (environment, source, stream) =
                 (self.stream.environment.as_str(), self.stream.source.as_str(), self.stream.stream.as_str());
-            let identity = [environment, source, stream, &letter.key, letter.record.as_str()].join("\u{1f}");
-            let id = format!("{:032x}", xxh3_128(identity.as_bytes()));
             let table = self.table.name().as_str();
             statement.execute(params![
-                id,
+                letter.id(&self.stream),
                 environment,
                 source,
                 stream,

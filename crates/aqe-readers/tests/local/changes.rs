@@ -3,13 +3,9 @@
 use aqe_sync_core::{Counters, Mode, Report, Status};
 use rusqlite::types::Value;
 
-use crate::project::{Project, ROOT_DB, V2, V3, V3_DB, assert_says, stream};
+use crate::project::{Project, ROOT_DB, V2, V3, V3_DB, V3_RUVECTOR, assert_says, stream, text};
 
 const PATTERN: &str = "7289a38d-302a-41da-90c5-d1326f1027b8";
-
-fn text(value: &str) -> Value {
-    Value::Text(value.to_owned())
-}
 
 fn synced(file: &str, at: &str) -> Project {
     let project = Project::with(file, at);
@@ -148,20 +144,13 @@ fn when_the_third_generation_drops_an_action_the_roots_takes_its_place_though_it
 
 #[test]
 fn q_values_of_two_files_are_merged_by_visits_and_never_added_up_twice() {
-    let project = Project::empty();
-    let file = |q: f64, visits: u64| {
-        format!(
-            r#"{{"patterns":{{"s|a":{{"state":"s","action":"a","q_value":{q},"visits":{visits},"last_update":1795356056}}}}}}"#
-        )
-    };
-    project.write(".ruvector/intelligence.json", file(0.5, 10).as_bytes());
-    project.write("v3/.ruvector/intelligence.json", file(0.75, 30).as_bytes());
+    let project = Project::of_shared_row();
     let q = "SELECT q_value, visits FROM qlearning_patterns WHERE state = 's' AND deleted_at IS NULL";
     for mode in [aqe_sync_core::Mode::Incremental, aqe_sync_core::Mode::Full, aqe_sync_core::Mode::Incremental] {
         project.sync_as(mode);
         assert_eq!(project.rows(q), [[Value::Real(0.6875), Value::Integer(40)]], "{mode:?}");
     }
-    project.write("v3/.ruvector/intelligence.json", file(0.75, 31).as_bytes());
+    project.write_q_value(V3_RUVECTOR, 0.75, 31);
     project.sync();
     assert_eq!(project.rows(q)[0][1], Value::Integer(41));
 }

@@ -10,4 +10,5 @@ mod real;
 mod repairs;
 mod shapes;
 mod state;
+mod transactions;
 mod values;

@@ -19,6 +19,8 @@ pub(crate) const V2: &str = "agentic-qe-2.8.2/.agentic-qe/memory.db";
 pub(crate) const V3: &str = "agentic-qe-3.3.0/v3/.agentic-qe/memory.db";
 pub(crate) const ROOT_DB: &str = ".agentic-qe/memory.db";
 pub(crate) const V3_DB: &str = "v3/.agentic-qe/memory.db";
+pub(crate) const ROOT_RUVECTOR: &str = ".ruvector/intelligence.json";
+pub(crate) const V3_RUVECTOR: &str = "v3/.ruvector/intelligence.json";
 
 /// What a file is, apart from its name: bytes and time, or that it is a folder.
 type Entry = Option<(Vec<u8>, SystemTime)>;
@@ -53,6 +55,14 @@ impl Project {
         project
     }
 
+    /// Two files that know the value of one action in one state: a row that both share.
+    pub(crate) fn of_shared_row() -> Self {
+        let project = Self::empty();
+        project.write_q_value(ROOT_RUVECTOR, 0.5, 10);
+        project.write_q_value(V3_RUVECTOR, 0.75, 30);
+        project
+    }
+
     pub(crate) fn root(&self) -> PathBuf {
         self.folder.path().join("project")
     }
@@ -79,6 +89,12 @@ impl Project {
         let path = self.path(at);
         fs::create_dir_all(path.parent().expect("in a folder")).expect("created");
         fs::write(&path, bytes).expect("written");
+    }
+
+    /// Writes a file of ruvector's with one value, of the action `a` in the state `s`.
+    pub(crate) fn write_q_value(&self, at: &str, q: f64, visits: u64) {
+        let value = format!(r#"{{"state":"s","action":"a","q_value":{q},"visits":{visits},"last_update":1795356056}}"#);
+        self.write(at, format!(r#"{{"patterns":{{"s|a":{value}}}}}"#).as_bytes());
     }
 
     pub(crate) fn read(&self, at: &str) -> Vec<u8> {
@@ -241,6 +257,11 @@ impl Project {
         let names = tables::all().iter().map(|table| table.name().to_string());
         names.filter(|name| exists(name)).collect()
     }
+}
+
+/// A text as a hub's row holds it.
+pub(crate) fn text(value: &str) -> Value {
+    Value::Text(value.to_owned())
 }
 
 /// Every row of a query.

@@ -3,7 +3,7 @@
 use aqe_sync_core::Status;
 use rusqlite::types::Value;
 
-use crate::project::{Project, ROOT_DB, V2, V3, V3_DB, query};
+use crate::project::{Project, ROOT_DB, V2, V3, V3_DB, query, text};
 
 const SWARM_DB: &str = ".swarm/memory.db";
 const GOAP_FIRST: &str = "agentic-qe-2.8.2-goapfirst/.agentic-qe/memory.db";
@@ -20,10 +20,6 @@ fn synced(file: &str, at: &str) -> Project {
 fn assert_counts(file: &str, at: &str, expected: &[(&str, i64)]) {
     let expected = expected.iter().map(|(table, count)| ((*table).to_owned(), *count)).collect();
     assert_eq!(synced(file, at).counts(), expected, "{file}");
-}
-
-fn text(value: &str) -> Value {
-    Value::Text(value.to_owned())
 }
 
 #[test]

@@ -6,8 +6,6 @@ use rusqlite::types::Value;
 
 use crate::project::{Project, ROOT_DB};
 
-const SHARED: &str = ".ruvector/intelligence.json";
-
 /// Patterns `a` to `e`, and an event stream that remembers.
 fn synced() -> Project {
     let project = Project::empty();
@@ -142,14 +140,7 @@ fn an_old_copy_of_the_ledger_vouches_for_nothing_after_a_repair() {
 
 #[test]
 fn a_shared_row_is_merged_anew_from_what_each_source_has() {
-    let project = Project::empty();
-    let file = |q: f64, visits: u64| {
-        format!(
-            r#"{{"patterns":{{"s|a":{{"state":"s","action":"a","q_value":{q},"visits":{visits},"last_update":1795356056}}}}}}"#
-        )
-    };
-    project.write(SHARED, file(0.5, 10).as_bytes());
-    project.write("v3/.ruvector/intelligence.json", file(0.75, 30).as_bytes());
+    let project = Project::of_shared_row();
     project.sync();
     let rows = "SELECT source, q_value, visits, last_update, content_hash, merged_from FROM qlearning_patterns";
     let before = project.rows(rows);

@@ -5,11 +5,7 @@ use std::fmt::Write as _;
 use aqe_sync_core::Status;
 use rusqlite::types::Value;
 
-use crate::project::{Project, ROOT_DB, stream};
-
-fn text(value: &str) -> Value {
-    Value::Text(value.to_owned())
-}
+use crate::project::{Project, ROOT_DB, stream, text};
 
 fn synced(sql: &str) -> Project {
     let project = Project::empty();

@@ -3,10 +3,7 @@
 use std::fs;
 
 use aqe_readers::{EmbeddedHub, LedgerFile};
-use aqe_sync_core::{
-    Engine, Environment, ErrorKind, Mode, Options, Report, Silent, Sink as _, Status, StreamId, tables,
-};
-use futures::FutureExt as _;
+use aqe_sync_core::{Engine, Environment, ErrorKind, Mode, Options, Report, Silent, Sink as _, Status};
 use futures::executor::block_on;
 use rusqlite::Connection;
 
@@ -205,14 +202,7 @@ fn rows_of_the_hub_that_cannot_be_read_differ_and_a_full_run_mends_them() {
 
 #[test]
 fn merged_rows_of_the_hub_that_cannot_be_read_are_merged_anew_by_a_full_run() {
-    let project = Project::empty();
-    let file = |q: f64, visits: u64| {
-        format!(
-            r#"{{"patterns":{{"s|a":{{"state":"s","action":"a","q_value":{q},"visits":{visits},"last_update":1795356056}}}}}}"#
-        )
-    };
-    project.write(".ruvector/intelligence.json", file(0.5, 10).as_bytes());
-    project.write("v3/.ruvector/intelligence.json", file(0.75, 30).as_bytes());
+    let project = Project::of_shared_row();
     project.sync();
     let rows = "SELECT source, q_value, visits, last_update, content_hash, merged_from FROM qlearning_patterns";
     let before = project.rows(rows);
@@ -225,25 +215,6 @@ fn merged_rows_of_the_hub_that_cannot_be_read_are_merged_anew_by_a_full_run() {
         assert!(project.verify().matches(), "{damage}: {:#?}", project.verify());
         assert_eq!(project.rows(rows), before, "{damage}");
     }
-}
-
-#[test]
-fn a_transaction_that_nobody_waits_for_any_more_is_rolled_back() {
-    let project = Project::empty();
-    let hub = EmbeddedHub::open(&project.hub_path()).expect("opened");
-    let table = tables::find("patterns").expect("in the catalogue");
-    let stream = StreamId { environment: Environment::new("test"), source: "a.db".into(), stream: "patterns".into() };
-    block_on(hub.prepare(table)).expect("prepared");
-    {
-        let mut begun = Box::pin(hub.begin(&stream, table));
-        // Sends BEGIN; its answer may come or not.
-        let _ = begun.as_mut().now_or_never();
-    }
-    let second = block_on(hub.begin(&stream, table)).map(drop);
-    assert!(second.is_ok(), "{second:?}");
-    drop(hub);
-    let other = EmbeddedHub::open(&project.hub_path()).expect("opened");
-    assert!(block_on(other.begin(&stream, table)).is_ok(), "nothing holds the write lock");
 }
 
 #[test]

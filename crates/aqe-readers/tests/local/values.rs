@@ -4,7 +4,7 @@ use aqe_sync_core::{Report, Status, StreamReport};
 use rusqlite::params;
 use rusqlite::types::Value;
 
-use crate::project::{Project, ROOT_DB, V2, V3, V3_DB, assert_says, query, stream};
+use crate::project::{Project, ROOT_DB, V2, V3, V3_DB, assert_says, query, stream, text};
 
 /// Syncs a project of which one stream has remarks, and gives its account.
 fn partial(project: &Project, name: &str) -> (Report, StreamReport) {
@@ -18,10 +18,6 @@ fn partial(project: &Project, name: &str) -> (Report, StreamReport) {
         assert_eq!(other.status, Status::Ok, "{other:?}");
     }
     (report, of_stream)
-}
-
-fn text(value: &str) -> Value {
-    Value::Text(value.to_owned())
 }
 
 #[test]

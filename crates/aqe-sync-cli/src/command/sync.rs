@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use aqe_sync_core::{
-    ConflictPolicy, Counters, DynSource, Engine, Ledger, Options, Report, Sink, SourceName, Status, Timestamp,
-};
+use aqe_sync_core::{ConflictPolicy, DynSource, Engine, Ledger, Options, Report, Sink, SourceName, Status};
 use futures::executor::block_on;
 use serde::Serialize;
 
@@ -130,19 +128,7 @@ pub(super) fn settled(settings: &Settings) -> Options {
 
 /// The account of a run that had nothing to do.
 fn empty(context: &Context<'_>, flags: SyncFlags) -> Report {
-    Report {
-        run_id: uuid::Uuid::new_v4().to_string(),
-        environment: context.settings.environment.value.clone(),
-        mode: flags.mode(),
-        hub: context.hub_shown(),
-        status: Status::Ok,
-        started_at: Timestamp::now(),
-        duration_ms: 0,
-        streams: Vec::new(),
-        totals: Counters::default(),
-        notes: Vec::new(),
-        error: None,
-    }
+    Report::new(context.settings.environment.value.clone(), flags.mode(), context.hub_shown())
 }
 
 /// The account of a run that could not begin.

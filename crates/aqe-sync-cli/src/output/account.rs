@@ -182,7 +182,7 @@ pub(crate) fn summary(report: &Report, hub: &str) -> String {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use aqe_sync_core::{Environment, Mode, Timestamp};
+    use aqe_sync_core::Mode;
 
     use super::*;
 
@@ -193,19 +193,8 @@ pub(super) mod tests {
     }
 
     pub(in super::super) fn report(streams: Vec<StreamReport>) -> Report {
-        let mut report = Report {
-            run_id: "r".into(),
-            environment: Environment::from("e"),
-            mode: Mode::Incremental,
-            hub: "h".into(),
-            status: Status::Ok,
-            started_at: Timestamp::now(),
-            duration_ms: 52,
-            streams,
-            totals: Counters::default(),
-            notes: Vec::new(),
-            error: None,
-        };
+        let report = Report::new("e".into(), Mode::Incremental, "h");
+        let mut report = Report { duration_ms: 52, streams, ..report };
         report.close();
         report
     }

@@ -19,7 +19,7 @@ use std::time::Instant;
 use crate::conflict::{ConflictPolicy, PolicySpec};
 use crate::event::{Event, Observer};
 use crate::ledger::Ledger;
-use crate::report::{Counters, Mode, Report, Status};
+use crate::report::{Mode, Report, Status};
 use crate::schema::Deletes;
 use crate::sink::{Checkpoint, Sink, StreamState};
 use crate::source::{BatchLimits, DynSource};
@@ -107,7 +107,7 @@ impl<'a, S: Sink> Engine<'a, S> {
     /// When the sink cannot even be asked for its state: then nothing was done.
     pub async fn run(&self, sources: &[Box<dyn DynSource>]) -> Result<Report> {
         let begun = Instant::now();
-        let mut report = self.open_report();
+        let mut report = Report::new(self.options.environment.clone(), self.options.mode, self.sink.name());
         let states = self.sink.states(&self.options.environment).await?;
         let mut run = Run {
             sink: self.sink,
@@ -140,22 +140,6 @@ impl<'a, S: Sink> Engine<'a, S> {
         }
         self.observer.on_event(&Event::RunFinished { report: &report });
         Ok(report)
-    }
-
-    fn open_report(&self) -> Report {
-        Report {
-            run_id: uuid::Uuid::new_v4().to_string(),
-            environment: self.options.environment.clone(),
-            mode: self.options.mode,
-            hub: self.sink.name().to_owned(),
-            status: Status::Ok,
-            started_at: Timestamp::now(),
-            duration_ms: 0,
-            streams: Vec::new(),
-            totals: Counters::default(),
-            notes: Vec::new(),
-            error: None,
-        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! Bytes to values.
 
-use aqe_sync_core::{ColumnType, Json, Timestamp, Value};
+use aqe_sync_core::{ColumnSpec, ColumnType, Json, Timestamp, Value};
 use postgres_types::{FromSql, Type};
+use tokio_postgres::{Error, Row};
 
 use super::EPOCH;
 use crate::postgres::schema::VectorKind;
@@ -42,6 +43,40 @@ pub(crate) fn read(raw: Raw<'_>, column: ColumnType, vectors: VectorKind) -> Opt
         },
         ColumnType::Timestamp => Value::Timestamp(Timestamp::from_micros(word()?.checked_add(EPOCH)?)?),
         ColumnType::Vector(_) => Value::Vector(vector(bytes, vectors)?),
+    })
+}
+
+/// The columns of a row from position `first` on, those that no source can have written
+/// as null; and whether there were none of these.
+pub(crate) fn columns(
+    row: &Row,
+    columns: &[ColumnSpec],
+    first: usize,
+    vectors: VectorKind,
+) -> Result<(Vec<Value>, bool), Error> {
+    let mut readable = true;
+    let values = columns.iter().zip(first..).map(|(column, position)| {
+        let value = read(row.try_get(position)?, column.kind, vectors);
+        readable &= value.is_some();
+        Ok(value.unwrap_or(Value::Null))
+    });
+    let values = values.collect::<Result<_, Error>>()?;
+    Ok((values, readable))
+}
+
+/// A `jsonb`; `None` also where it is something else.
+pub(crate) fn json(row: &Row, position: usize) -> Result<Option<Json>, Error> {
+    Ok(match read(row.try_get(position)?, ColumnType::Json, VectorKind::None) {
+        Some(Value::Json(json)) => Some(json),
+        _ => None,
+    })
+}
+
+/// A `timestamptz`; `None` also where it is something else.
+pub(crate) fn moment(row: &Row, position: usize) -> Result<Option<Timestamp>, Error> {
+    Ok(match read(row.try_get(position)?, ColumnType::Timestamp, VectorKind::None) {
+        Some(Value::Timestamp(moment)) => Some(moment),
+        _ => None,
     })
 }
 

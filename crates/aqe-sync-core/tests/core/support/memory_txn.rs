@@ -34,11 +34,13 @@ impl MemoryTxn {
                 self.draft.rows.insert(id, (change.key, stored));
                 applied.inserted += 1;
             }
-            (None, Operation::Delete) => applied.deleted += 1,
+            (None, Operation::Delete) => {}
             (Some(mut stored), operation) => {
-                let ours = !stored.deleted && stored.merged_from.is_empty() && stored.contributor == writer;
+                let alone = stored.merged_from.is_empty() && stored.contributor == writer;
+                let ours = !stored.deleted && alone;
                 let in_step = ours && change.base == Some(stored.row.hash);
                 match operation {
+                    Operation::Delete if stored.deleted && alone => {}
                     Operation::Upsert(row) if ours && row.hash == stored.row.hash => applied.unchanged += 1,
                     Operation::Upsert(row) if in_step => {
                         stored.row = row;

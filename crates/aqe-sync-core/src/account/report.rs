@@ -16,6 +16,17 @@ pub enum Status {
     Failed,
 }
 
+impl Status {
+    /// The word for it in reports and in the hub's history.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Partial => "partial",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 /// Which records are looked at, and what may happen to them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -26,6 +37,17 @@ pub enum Mode {
     Incremental,
     /// Inserts only; existing keys stay untouched, nothing is deleted.
     Append,
+}
+
+impl Mode {
+    /// The word for it in reports and in the hub's history.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Incremental => "incremental",
+            Self::Append => "append",
+        }
+    }
 }
 
 /// Where records went. For every stream and for the whole run
@@ -196,6 +218,31 @@ pub struct Report {
 }
 
 impl Report {
+    /// Opens the account of a run that begins now, with an id of its own.
+    pub fn new(environment: Environment, mode: Mode, hub: impl Into<String>) -> Self {
+        Self {
+            run_id: uuid::Uuid::new_v4().to_string(),
+            environment,
+            mode,
+            hub: hub.into(),
+            status: Status::Ok,
+            started_at: Timestamp::now(),
+            duration_ms: 0,
+            streams: Vec::new(),
+            totals: Counters::default(),
+            notes: Vec::new(),
+            error: None,
+        }
+    }
+
+    /// What stopped the run and what stopped single streams, one a line; `None` when
+    /// nothing did. The hub's history keeps it so.
+    pub fn errors(&self) -> Option<String> {
+        let streams = self.streams.iter().filter_map(|stream| stream.error.as_ref());
+        let errors: Vec<&str> = self.error.iter().chain(streams).map(String::as_str).collect();
+        (!errors.is_empty()).then(|| errors.join("\n"))
+    }
+
     /// Sums up, checks the sums, and derives the status.
     ///
     /// A source that fails makes the run partial, as the others are done; a
@@ -227,22 +274,21 @@ mod tests {
     fn an_account_that_does_not_add_up_fails_the_run_with_its_numbers() {
         let mut stream = StreamReport::new("a.db".into(), "t".into(), "t");
         stream.counters = Counters { read: 3, inserted: 2, ..Counters::default() };
-        let mut report = Report {
-            run_id: "r".into(),
-            environment: "e".into(),
-            mode: Mode::Full,
-            hub: "h".into(),
-            status: Status::Ok,
-            started_at: Timestamp::now(),
-            duration_ms: 0,
-            streams: vec![stream],
-            totals: Counters::default(),
-            notes: Vec::new(),
-            error: None,
-        };
+        let mut report = Report { streams: vec![stream], ..Report::new("e".into(), Mode::Full, "h") };
         report.close();
         assert_eq!(report.status, Status::Failed);
         let error = report.error.expect("said");
         assert!(error.contains("3 records were read, but 2 are accounted for"), "{error}");
+    }
+
+    #[test]
+    fn words_are_the_same_in_reports_and_in_the_history() {
+        let json = |value: serde_json::Result<serde_json::Value>| value.expect("a word");
+        for mode in [Mode::Full, Mode::Incremental, Mode::Append] {
+            assert_eq!(json(serde_json::to_value(mode)), mode.as_str());
+        }
+        for status in [Status::Ok, Status::Partial, Status::Failed] {
+            assert_eq!(json(serde_json::to_value(status)), status.as_str());
+        }
     }
 }

@@ -1,8 +1,12 @@
 //! Values as sources hold them and as hub columns store them.
 
+pub(crate) mod name;
+pub(crate) mod time;
+pub mod vector;
+
 use std::fmt;
 
-use crate::time::Timestamp;
+use crate::Timestamp;
 
 /// JSON kept as the text it was written as.
 ///

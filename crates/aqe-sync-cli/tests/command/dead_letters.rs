@@ -1,31 +1,18 @@
 //! A record that cannot be stored, until it is corrected at its source.
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 
 use rusqlite::Connection;
 
+use crate::program::{HUB, run, swarm_project, text};
+
 const SOURCE: &str = ".swarm/memory.db";
-const HUB: &str = ".aqe-sync/hub.db";
 const BAD: &str = "INSERT INTO patterns (id, name, pattern_type, condition, action) \
                    VALUES ('nul' || char(0), 'n', 'code-pattern', 'c', 'a')";
 
-fn run(root: &Path, arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_aqe-sync"));
-    command.env_remove("AQE_HUB").env_remove("PGPASSWORD").env("AQE_ENV", "laptop");
-    command.current_dir(root).arg("--root").arg(root).args(arguments).output().expect("the program runs")
-}
-
 fn ends_with(code: i32, output: &Output) {
-    assert_eq!(output.status.code(), Some(code), "{}", String::from_utf8_lossy(&output.stderr));
-}
-
-fn project() -> tempfile::TempDir {
-    let root = tempfile::tempdir().expect("a folder");
-    std::fs::create_dir(root.path().join(".swarm")).expect("created");
-    let memory = include_bytes!("../../../examples/sample-project/.swarm/memory.db");
-    std::fs::write(root.path().join(SOURCE), memory).expect("written");
-    root
+    assert_eq!(output.status.code(), Some(code), "{}", text(&output.stderr));
 }
 
 fn edit(root: &Path, file: &str, sql: &str) {
@@ -38,7 +25,7 @@ fn count(root: &Path, sql: &str) -> u64 {
 
 #[test]
 fn a_letter_is_settled_when_its_record_is_corrected_and_open_again_when_it_comes_back() {
-    let root = project();
+    let root = swarm_project();
     let root = root.path();
     edit(root, SOURCE, BAD);
     ends_with(1, &run(root, &[]));
@@ -57,10 +44,10 @@ fn a_letter_is_settled_when_its_record_is_corrected_and_open_again_when_it_comes
 
 #[test]
 fn a_hub_from_before_letters_were_settled_is_upgraded_with_its_letters() {
-    let root = project();
+    let root = swarm_project();
     let root = root.path();
     std::fs::create_dir(root.join(".aqe-sync")).expect("created");
-    edit(root, HUB, include_str!("../../aqe-readers/src/hub/migrations/0001_bookkeeping.sql"));
+    edit(root, HUB, include_str!("../../../aqe-readers/src/hub/migrations/0001_bookkeeping.sql"));
     edit(
         root,
         HUB,

@@ -5,25 +5,11 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
-const VARIABLES: [&str; 10] = [
-    "AQE_ENV",
-    "AQE_HUB",
-    "GCP_PROJECT",
-    "GCP_ZONE",
-    "GCP_INSTANCE",
-    "GCP_DATABASE",
-    "GCP_USER",
-    "GCP_TUNNEL_PORT",
-    "PGPASSWORD",
-    "NO_COLOR",
-];
+use crate::program::{self, folder, json, said, swarm_project, text};
 
 fn program(root: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_aqe-sync"));
-    for name in VARIABLES {
-        command.env_remove(name);
-    }
-    command.current_dir(root).arg("--root").arg(root);
+    let mut command = program::program(root);
+    command.arg("--root").arg(root);
     command
 }
 
@@ -31,32 +17,7 @@ fn run(root: &Path, arguments: &[&str]) -> Output {
     program(root).args(arguments).output().expect("the program runs")
 }
 
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).expect("text")
-}
-
-fn everything(output: &Output) -> String {
-    text(&output.stdout) + &text(&output.stderr)
-}
-
-fn json(output: &Output) -> Value {
-    serde_json::from_slice(&output.stdout).expect("one JSON object")
-}
-
-fn folder() -> tempfile::TempDir {
-    tempfile::tempdir().expect("a folder")
-}
-
-/// A project with one real file, of claude-flow's `.swarm` folder.
-fn project() -> tempfile::TempDir {
-    let root = folder();
-    let memory = include_bytes!("../../../examples/sample-project/.swarm/memory.db");
-    std::fs::create_dir(root.path().join(".swarm")).expect("created");
-    std::fs::write(root.path().join(".swarm/memory.db"), memory).expect("written");
-    root
-}
-
-/// How many records that file holds.
+/// How many records [`swarm_project`] holds.
 const RECORDS: u64 = 55;
 
 #[test]
@@ -86,7 +47,7 @@ fn wrong_usage_ends_with_3_and_says_why_on_standard_error() {
         vec!["--config", "nowhere.toml"],
     ] {
         let output = run(root.path(), &arguments);
-        assert_eq!(output.status.code(), Some(3), "{arguments:?}: {}", everything(&output));
+        assert_eq!(output.status.code(), Some(3), "{arguments:?}: {}", said(&output));
         assert!(output.stdout.is_empty() && !output.stderr.is_empty(), "{arguments:?}");
     }
     let output = program(root.path()).env("GCP_TUNNEL_PORT", "high").output().expect("runs");
@@ -98,7 +59,7 @@ fn wrong_usage_ends_with_3_and_says_why_on_standard_error() {
 fn a_server_that_does_not_answer_is_told_plainly() {
     let output = run(folder().path(), &["status", "--hub", "postgres://user:hunter2@127.0.0.1:1/db"]);
     assert_eq!(output.status.code(), Some(2));
-    assert!(text(&output.stderr).contains("nothing answers at 127.0.0.1 port 1"), "{}", everything(&output));
+    assert!(text(&output.stderr).contains("nothing answers at 127.0.0.1 port 1"), "{}", said(&output));
 }
 
 #[test]
@@ -123,11 +84,11 @@ fn no_output_ever_holds_a_password() {
         vec!["status", "--env", "x", url],
     ] {
         let output = program(root.path()).args(&arguments).env("PGPASSWORD", "hunter2").output().expect("runs");
-        let said = everything(&output);
+        let said = said(&output);
         assert!(!said.contains("hunter2"), "{arguments:?}: {said}");
     }
     let output = program(root.path()).arg("config").env("AQE_HUB", url).env("PGPASSWORD", "hunter2").output();
-    let said = everything(&output.expect("runs"));
+    let said = said(&output.expect("runs"));
     assert!(!said.contains("hunter2") && said.contains("postgres://user:********@host/db"), "{said}");
     assert!(said.contains("variable PGPASSWORD"), "{said}");
 }
@@ -186,7 +147,7 @@ fn verify_without_a_hub_fails_with_an_object() {
 fn init_prepares_once_and_its_file_is_valid_also_uncommented() {
     let root = folder();
     let output = run(root.path(), &["init"]);
-    assert_eq!(output.status.code(), Some(0), "{}", everything(&output));
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     for name in [".aqe-sync/hub.db", ".aqe-sync/.gitignore", "aqe-sync.toml"] {
         assert!(root.path().join(name).exists(), "{name}");
     }
@@ -197,15 +158,15 @@ fn init_prepares_once_and_its_file_is_valid_also_uncommented() {
         commented.lines().map(|line| line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).unwrap_or(line));
     std::fs::write(&file, lines.collect::<Vec<_>>().join("\n")).expect("written");
     let output = run(root.path(), &["config"]);
-    assert_eq!(output.status.code(), Some(0), "{}", everything(&output));
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     assert!(text(&output.stdout).contains("first_of(higher_confidence, newer_wins)"));
 }
 
 #[test]
 fn a_sync_again_changes_nothing_and_says_so() {
-    let root = project();
+    let root = swarm_project();
     let first = run(root.path(), &["--json", "--env", "laptop"]);
-    assert_eq!(first.status.code(), Some(0), "{}", everything(&first));
+    assert_eq!(first.status.code(), Some(0), "{}", said(&first));
     let report = json(&first);
     assert_eq!(report["environment"], "laptop");
     assert_eq!(report["totals"]["inserted"], RECORDS);
@@ -216,7 +177,7 @@ fn a_sync_again_changes_nothing_and_says_so() {
 
 #[test]
 fn a_dry_run_counts_the_same_and_leaves_no_trace() {
-    let root = project();
+    let root = swarm_project();
     let output = run(root.path(), &["--dry-run", "--json"]);
     let report = json(&output);
     assert_eq!(report["dry_run"], true);
@@ -228,18 +189,18 @@ fn a_dry_run_counts_the_same_and_leaves_no_trace() {
 
 #[test]
 fn silence_is_silent_and_plain_output_has_no_colours() {
-    let root = project();
+    let root = swarm_project();
     let output = run(root.path(), &["-q"]);
-    assert_eq!(everything(&output), "");
+    assert_eq!(said(&output), "");
     let output = run(root.path(), &["sync", "--full", "-v"]);
-    let said = everything(&output);
+    let said = said(&output);
     assert!(!said.contains('\u{1b}'), "{said}");
     assert!(text(&output.stderr).contains("45 records read"), "{said}");
 }
 
 #[test]
 fn a_reader_that_goes_away_is_no_fault() {
-    let root = project();
+    let root = swarm_project();
     let mut child =
         program(root.path()).arg("--json").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
     drop(child.stdout.take());
@@ -250,17 +211,17 @@ fn a_reader_that_goes_away_is_no_fault() {
 
 #[test]
 fn a_project_that_cannot_be_written_to_fails_with_a_whole_report() {
-    let root = project();
+    let root = swarm_project();
     std::fs::write(root.path().join(".aqe-sync"), "a file where the folder should be").expect("written");
     let output = run(root.path(), &["--json"]);
-    assert_eq!(output.status.code(), Some(2), "{}", everything(&output));
+    assert_eq!(output.status.code(), Some(2), "{}", said(&output));
     assert_eq!(json(&output)["status"], "failed");
     assert!(json(&output)["error"].as_str().expect("said").contains(".aqe-sync"));
 }
 
 #[test]
 fn what_was_left_out_is_in_the_report_of_programs_too() {
-    let root = project();
+    let root = swarm_project();
     let memory = root.path().join(".swarm/memory.db");
     std::fs::create_dir_all(root.path().join("a/.swarm")).expect("created");
     std::fs::create_dir_all(root.path().join(".claude")).expect("created");
@@ -275,6 +236,6 @@ fn what_was_left_out_is_in_the_report_of_programs_too() {
     }
     let report = json(&run(root.path(), &["--json", "--full"]));
     assert_eq!(report["totals"]["read"], RECORDS, "each is counted once");
-    let project = project();
+    let project = swarm_project();
     assert_eq!(json(&run(project.path(), &["--json"]))["skipped"], Value::Array(Vec::new()));
 }

@@ -1,9 +1,10 @@
 //! The command over a hub in PostgreSQL.
 
-use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 
 use aqe_sync_workspace::postgres::{Cluster, Database};
+
+use crate::program::{run, said, sample};
 
 struct Project {
     folder: tempfile::TempDir,
@@ -13,21 +14,11 @@ struct Project {
 impl Project {
     /// The sample project, with an empty database for its hub.
     fn new() -> Self {
-        let project = Self { folder: tempfile::tempdir().expect("a folder"), database: Cluster::shared().database() };
-        copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/sample-project"), project.folder.path());
-        project
+        Self { folder: sample(), database: Cluster::shared().database() }
     }
 
     fn run_at(&self, url: &str, arguments: &[&str]) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_aqe-sync"))
-            .args(arguments)
-            .args(["--root".as_ref(), self.folder.path().as_os_str()])
-            .args(["--hub", url])
-            .env_remove("AQE_HUB")
-            .env_remove("PGPASSWORD")
-            .env("AQE_ENV", "test")
-            .output()
-            .expect("it runs")
+        run(self.folder.path(), &[arguments, &["--hub", url]].concat())
     }
 
     fn run(&self, arguments: &[&str]) -> (i32, String) {
@@ -43,23 +34,6 @@ impl Project {
 
     fn schemas(&self) -> String {
         self.database.psql("SELECT count(*) FROM pg_namespace WHERE nspname = 'aqe'").trim().to_owned()
-    }
-}
-
-fn said(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).expect("a folder");
-    for entry in std::fs::read_dir(from).expect("readable") {
-        let entry = entry.expect("readable");
-        let target = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).expect("copied");
-        }
     }
 }
 

@@ -1,59 +1,14 @@
 //! The program on whole projects: what it says, counts and refuses.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-use std::time::{Duration, SystemTime};
 
 use rusqlite::Connection;
 use serde_json::Value;
 
-const HUB: &str = ".aqe-sync/hub.db";
+use crate::program::{HUB, copy_of, json, program, run, said, sample, text};
+
 /// How many records the sample project holds.
 const RECORDS: u64 = 814;
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).expect("created");
-    for entry in std::fs::read_dir(from).expect("readable") {
-        let entry = entry.expect("readable");
-        let target = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), &target).expect("copied");
-            // A file that was written just now is read again: it may still change.
-            let then = SystemTime::now() - Duration::from_secs(3_600);
-            std::fs::File::options().write(true).open(target).and_then(|file| file.set_modified(then)).expect("aged");
-        }
-    }
-}
-
-fn project(path: &str) -> tempfile::TempDir {
-    let root = tempfile::tempdir().expect("a folder");
-    copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path), root.path());
-    root
-}
-
-fn sample() -> tempfile::TempDir {
-    project("examples/sample-project")
-}
-
-fn program(root: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_aqe-sync"));
-    command.env_remove("AQE_HUB").env_remove("PGPASSWORD").env("AQE_ENV", "laptop").current_dir(root);
-    command
-}
-
-fn run(root: &Path, arguments: &[&str]) -> Output {
-    program(root).arg("--root").arg(root).args(arguments).output().expect("the program runs")
-}
-
-fn json(output: &Output) -> Value {
-    serde_json::from_slice(&output.stdout).expect("one JSON object")
-}
-
-fn said(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
-}
 
 fn files(root: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
@@ -105,7 +60,7 @@ fn the_report_has_the_shape_that_was_promised() {
 
 #[test]
 fn a_plan_names_the_rules_where_two_sources_meet_and_creates_nothing() {
-    let root = project("tests/fixtures/claude-flow-3.0.0-to-3.1.0-migrated");
+    let root = copy_of("tests/fixtures/claude-flow-3.0.0-to-3.1.0-migrated");
     let before = files(root.path());
     let output = run(root.path(), &["--dry-run"]);
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
@@ -208,7 +163,7 @@ fn a_broken_source_is_named_and_the_others_arrive() {
         report["streams"].as_array().expect("a list").iter().filter(|stream| stream["status"] == "failed").collect();
     assert!(!failed.is_empty() && failed.iter().all(|stream| stream["source"] == broken), "{report}");
     assert_eq!(report["totals"]["inserted"], RECORDS - 55);
-    assert!(String::from_utf8_lossy(&output.stderr).contains(broken));
+    assert!(text(&output.stderr).contains(broken));
 }
 
 #[test]
@@ -231,7 +186,12 @@ fn no_command_repeats_a_secret_of_the_environment() {
         for format in [["-v"].as_slice(), &["--json"]] {
             for hub in ["postgres://u:hunter2@h/d", "sqlite:hub.db"] {
                 let mut program = program(root.path());
-                program.env("AQE_HUB", hub).env("PGPASSWORD", "hunter2").arg(command).args(format);
+                program
+                    .env("AQE_ENV", "laptop")
+                    .env("AQE_HUB", hub)
+                    .env("PGPASSWORD", "hunter2")
+                    .arg(command)
+                    .args(format);
                 let output = program.output().expect("runs");
                 assert!(!said(&output).contains("hunter2"), "{command} {format:?}");
             }
@@ -242,7 +202,9 @@ fn no_command_repeats_a_secret_of_the_environment() {
 #[test]
 fn the_project_is_found_from_a_folder_below_and_sources_can_be_chosen() {
     let root = sample();
-    let output = program(&root.path().join(".swarm")).args(["--json", "--sources", ".swarm"]).output().expect("runs");
+    let below = root.path().join(".swarm");
+    let output = program(&below).env("AQE_ENV", "laptop").args(["--json", "--sources", ".swarm"]).output();
+    let output = output.expect("runs");
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     assert_eq!(json(&output)["totals"]["inserted"], 55);
     assert!(root.path().join(HUB).exists());

@@ -1,0 +1,7 @@
+//! The program, run as its users run it.
+
+mod command_line;
+mod dead_letters;
+mod postgres_hub;
+mod program;
+mod whole_projects;

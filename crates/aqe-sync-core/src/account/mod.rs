@@ -1,0 +1,6 @@
+//! What runs tell, and what hubs remember of them.
+
+pub mod audit;
+pub mod event;
+pub mod overview;
+pub mod report;

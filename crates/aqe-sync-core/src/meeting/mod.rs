@@ -1,0 +1,4 @@
+//! What happens where versions or streams meet.
+
+pub mod conflict;
+pub mod meet;
