@@ -22,6 +22,10 @@ use super::wire::{Array, CopyRows, Wire};
 /// round trip of its own and is cheaper per row.
 pub(super) const SMALL: usize = 1536 << 10;
 
+/// The same where a round trip takes long: arrays of so many bytes cost the server a
+/// little more time than a `COPY`, and no round trip at all.
+pub(super) const SMALL_FROM_AFAR: usize = 4 << 20;
+
 /// A `COPY` under way.
 pub(super) type Copying = Pin<Box<CopyInSink<Bytes>>>;
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use aqe_sync_core::{Change, Delivery, Operation, Pushed, Result, SinkTxn as _, StreamId};
 
-use super::batch::SMALL;
+use super::batch::{SMALL, SMALL_FROM_AFAR};
 use super::connections::{Connections, lock};
 use super::link::retry;
 use super::order::{Needs, Order};
@@ -50,14 +50,14 @@ impl Connections {
         let inserts = |change: &Change| change.base.is_none() && matches!(change.operation, Operation::Upsert(_));
         loop {
             let new = !lock(&self.known).contains(stream) && delivery.changes.iter().all(inserts);
-            let way = if route.alone || delivery.changes.is_empty() {
+            let way = if route.arrays || delivery.changes.is_empty() {
                 Way::Arrays
             } else if new {
                 Way::Directly
             } else {
                 Way::Staged
             };
-            let beside = route.order.start(way.needs()).await?;
+            let beside = route.order.start(way.needs(&route.order)).await?;
             let push = Push { dialect: &self.dialect, stream, table, delivery, way, beside, order: &route.order };
             let sent = self.send_once(&push, route.lane).await;
             if !matches!(sent, Ok(Sent::Committed(..))) {
@@ -101,22 +101,25 @@ impl Connections {
 
     /// Chooses the lane of a delivery: beside the one of its stream before it, if there is
     /// one; otherwise what is small follows others of its table.
+    ///
+    /// Far from the server everything is small: a `COPY` costs round trips, arrays follow
+    /// one another on one connection without any.
     pub(super) fn route(self: &Arc<Self>, stream: &StreamId, table: &Table, changes: &[Change]) -> Route {
         let size = changes.iter().map(Change::size).sum();
         let name = table.spec.name().to_string();
-        let order = Arc::new(self.orders.join(stream));
-        let alone = size <= SMALL && !order.follows();
         let mut routes = lock(&self.routes);
+        let arrays = if self.far { size <= SMALL_FROM_AFAR } else { size <= SMALL && !self.orders.any(stream) };
         let lane = match routes.get(&name) {
-            Some(last) if alone || self.abreast() == 1 || last.stream != *stream => last.lane,
+            Some(last) if arrays || self.abreast() == 1 || last.stream != *stream => last.lane,
             // What is small shares the first connection: another would have to be opened.
-            None if alone => 0,
+            None if arrays => 0,
             _ => (0..self.lanes.len()).min_by_key(|lane| self.lanes[*lane].load()).unwrap_or(0),
         };
         let last = Last { stream: stream.clone(), lane, count: routes.get(&name).map_or(0, |last| last.count) + 1 };
         routes.insert(name.clone(), last);
         self.lanes[lane].add_load(size);
-        Route { connections: Arc::clone(self), order, alone, table: name, lane, size }
+        let order = Arc::new(self.orders.join(stream, arrays.then_some(lane)));
+        Route { connections: Arc::clone(self), order, arrays, table: name, lane, size }
     }
 }
 
@@ -132,8 +135,8 @@ pub(super) struct Last {
 pub(super) struct Route {
     connections: Arc<Connections>,
     order: Arc<Order>,
-    /// Whether it is small, and nothing of its stream is on its way before it.
-    alone: bool,
+    /// Whether it goes as parameters of one statement.
+    arrays: bool,
     table: String,
     lane: usize,
     size: usize,

@@ -183,7 +183,7 @@ impl HubBuilder {
             Opening::Create => Mode::Create(&self.setup),
         };
         let (settled, opened) = futures::join!(Dialing::set_up(&link), schema::open(&link, &self.schema, mode));
-        settled?;
+        let distance = settled?;
         let opened = match opened {
             Ok(opened) => opened,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Err(error)),
@@ -197,7 +197,7 @@ impl HubBuilder {
         let name = dialing.address.shown();
         let (identity, warnings) = (opened.id().to_owned(), opened.warnings().to_vec());
         let lanes = if dry { 1 } else { self.connections };
-        let connections = Arc::new(Connections::new(dialing, runtime, dialect, opened, link, lanes));
+        let connections = Arc::new(Connections::new(dialing, runtime, dialect, opened, link, distance, lanes));
         Ok(Ok(Opened { name, identity, warnings, connections }))
     }
 }

@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use aqe_sync_core::{Error, ErrorKind, Result, Retry, StreamId};
 use tokio::sync::watch;
@@ -16,12 +17,23 @@ use super::connections::lock;
 /// The last delivery of each stream.
 #[derive(Default)]
 pub(super) struct Orders {
-    last: Mutex<HashMap<StreamId, watch::Receiver<Progress>>>,
+    last: Mutex<HashMap<StreamId, Given>>,
+    count: AtomicU64,
+}
+
+/// A delivery that was given, as seen by the one after it.
+#[derive(Clone)]
+struct Given {
+    number: u64,
+    line: Option<usize>,
+    progress: watch::Receiver<Progress>,
 }
 
 /// A delivery's place behind the one before it.
 pub(super) struct Order {
-    before: Option<watch::Receiver<Progress>>,
+    number: u64,
+    line: Option<usize>,
+    before: Option<Given>,
     own: watch::Sender<Progress>,
 }
 
@@ -56,20 +68,39 @@ pub(super) enum Needs {
 }
 
 impl Orders {
-    /// Takes the place behind the last delivery of a stream.
-    pub(super) fn join(&self, stream: &StreamId) -> Order {
+    /// Whether a delivery of a stream is on its way.
+    pub(super) fn any(&self, stream: &StreamId) -> bool {
+        lock(&self.last).get(stream).is_some_and(Given::is_on_way)
+    }
+
+    /// Takes the place behind the last delivery of a stream. `line` is the connection of
+    /// a delivery that is sent as a whole: the next one may be sent right behind it.
+    pub(super) fn join(&self, stream: &StreamId, line: Option<usize>) -> Order {
         let own = watch::Sender::new(Progress::Waiting);
-        let before = lock(&self.last).insert(stream.clone(), own.subscribe());
-        // What is over, well or not, is nobody's concern any more.
-        let before = before.filter(|before| before.has_changed().is_ok() && *before.borrow() != Progress::Durable);
-        Order { before, own }
+        let number = self.count.fetch_add(1, Ordering::Relaxed);
+        let given = Given { number, line, progress: own.subscribe() };
+        let before = lock(&self.last).insert(stream.clone(), given).filter(Given::is_on_way);
+        Order { number, line, before, own }
+    }
+}
+
+impl Given {
+    /// What is over, well or not, is nobody's concern any more.
+    fn is_on_way(&self) -> bool {
+        self.progress.has_changed().is_ok() && *self.progress.borrow() != Progress::Durable
     }
 }
 
 impl Order {
-    /// Whether another delivery of the stream was on its way when this one came.
-    pub(super) fn follows(&self) -> bool {
-        self.before.is_some()
+    /// What tells this delivery from the others of its hub.
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// The number of the delivery that this one may be sent right behind.
+    pub(super) fn in_line_behind(&self) -> Option<u64> {
+        let before = self.before.as_ref().filter(|before| before.line.is_some() && before.line == self.line)?;
+        Some(before.number)
     }
 
     /// Waits until the delivery may start.
@@ -78,7 +109,7 @@ impl Order {
     /// When the one before it failed: then this one must not become durable either.
     pub(super) async fn start(&self, needs: Needs) -> Result<Beside> {
         let Some(mut before) = self.before.clone() else { return Ok(Beside::Nothing) };
-        let known = before.wait_for(|progress| match (progress, needs) {
+        let known = before.progress.wait_for(|progress| match (progress, needs) {
             (Progress::Durable, _) | (Progress::Underway(_), Needs::Underway) => true,
             (Progress::Underway(version), Needs::Version) => version.is_some(),
             _ => false,
@@ -97,7 +128,7 @@ impl Order {
     /// without giving way.
     pub(super) async fn is_next(&self) -> bool {
         let Some(mut before) = self.before.clone() else { return true };
-        let over = before.wait_for(|progress| !matches!(progress, Progress::Underway(_)));
+        let over = before.progress.wait_for(|progress| !matches!(progress, Progress::Underway(_)));
         over.await.is_ok_and(|progress| *progress == Progress::Durable)
     }
 
@@ -129,7 +160,7 @@ mod tests {
 
     #[test]
     fn the_first_delivery_waits_for_nothing() {
-        let order = Orders::default().join(&stream());
+        let order = Orders::default().join(&stream(), None);
         assert_eq!(order.start(Needs::Durable).now_or_never().unwrap().unwrap(), Beside::Nothing);
         assert!(order.is_next().now_or_never().unwrap());
     }
@@ -137,7 +168,7 @@ mod tests {
     #[test]
     fn a_second_one_starts_beside_the_first_and_ends_behind_it() {
         let orders = Orders::default();
-        let (first, second) = (orders.join(&stream()), orders.join(&stream()));
+        let (first, second) = (orders.join(&stream(), None), orders.join(&stream(), None));
         assert!(second.start(Needs::Underway).now_or_never().is_none());
         first.underway(None);
         assert_eq!(second.start(Needs::Underway).now_or_never().unwrap().unwrap(), Beside::Another(None));
@@ -154,7 +185,7 @@ mod tests {
     #[test]
     fn whoever_follows_one_that_went_astray_gives_way_and_starts_again_behind_it() {
         let orders = Orders::default();
-        let (first, second) = (orders.join(&stream()), orders.join(&stream()));
+        let (first, second) = (orders.join(&stream(), None), orders.join(&stream(), None));
         first.underway(Some(7));
         first.astray();
         assert!(!second.is_next().now_or_never().unwrap());
@@ -166,7 +197,7 @@ mod tests {
     #[test]
     fn nothing_follows_one_that_failed_while_it_waited() {
         let orders = Orders::default();
-        let (first, second) = (orders.join(&stream()), orders.join(&stream()));
+        let (first, second) = (orders.join(&stream(), None), orders.join(&stream(), None));
         first.underway(Some(7));
         drop(first);
         assert!(!second.is_next().now_or_never().unwrap());
@@ -174,14 +205,30 @@ mod tests {
         // A later run begins anew.
         second.underway(Some(8));
         drop(second);
-        assert_eq!(orders.join(&stream()).start(Needs::Durable).now_or_never().unwrap().unwrap(), Beside::Nothing);
+        assert_eq!(
+            orders.join(&stream(), None).start(Needs::Durable).now_or_never().unwrap().unwrap(),
+            Beside::Nothing
+        );
+    }
+
+    #[test]
+    fn only_what_is_on_one_connection_is_sent_in_line() {
+        let orders = Orders::default();
+        let first = orders.join(&stream(), Some(0));
+        assert_eq!(orders.join(&stream(), Some(0)).in_line_behind(), Some(first.number()));
+        let third = orders.join(&stream(), Some(0));
+        assert_eq!(third.in_line_behind(), None, "the second one is gone");
+        assert_eq!(orders.join(&stream(), Some(1)).in_line_behind(), None);
+        let fifth = orders.join(&stream(), None);
+        assert_eq!(orders.join(&stream(), None).in_line_behind(), None);
+        drop((third, fifth));
     }
 
     #[test]
     fn other_streams_are_not_concerned() {
         let orders = Orders::default();
-        let _first = orders.join(&stream());
-        let other = orders.join(&StreamId { stream: "events".into(), ..stream() });
+        let _first = orders.join(&stream(), None);
+        let other = orders.join(&StreamId { stream: "events".into(), ..stream() }, None);
         assert!(other.is_next().now_or_never().unwrap());
     }
 }

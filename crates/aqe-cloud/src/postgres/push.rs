@@ -4,6 +4,7 @@
 //! another row in its way; then all of it is undone, and the batch is sent again in a
 //! transaction that stays open until somebody has decided.
 
+use std::fmt::Write as _;
 use std::pin::pin;
 use std::task::Poll;
 
@@ -12,9 +13,10 @@ use futures::poll;
 use postgres_types::Type;
 use tokio::sync::MutexGuard;
 use tokio_postgres::{Error, error::SqlState};
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::batch::{Common, Copying, Staged, arrays, copy_new, copy_staged};
-use super::bookkeeping::{Param, close};
+use super::bookkeeping::{Param, close, names};
 use super::failure::Failure;
 use super::lane::Session;
 use super::link::Link;
@@ -47,8 +49,9 @@ pub(super) enum Way {
 }
 
 impl Way {
-    pub(super) fn needs(self) -> Needs {
+    pub(super) fn needs(self, order: &Order) -> Needs {
         match self {
+            Self::Arrays if order.in_line_behind().is_some() => Needs::Underway,
             Self::Arrays => Needs::Durable,
             Self::Directly => Needs::Version,
             Self::Staged => Needs::Underway,
@@ -78,8 +81,12 @@ impl Push<'_> {
     /// Sends it; `session` is given back as soon as everything is on its way.
     pub(super) async fn send(&self, session: MutexGuard<'_, Session>, link: &Link) -> Result<Sent, Failure> {
         if self.delivery.changes.is_empty() {
+            let opening = self.opening_in_line();
             let sending = async {
-                let (begun, closed) = futures::join!(link.batch_execute(self.dialect.brackets.begin), self.close(link));
+                let (begun, closed) = futures::join!(link.batch_execute(&opening), self.close(link));
+                if is_undecided(&begun) {
+                    return Ok(Sent::OutOfTurn);
+                }
                 begun?;
                 Ok(Sent::Committed(Applied::default(), Committed { sequence: closed? }))
             };
@@ -103,12 +110,16 @@ impl Push<'_> {
         let common = common.list();
         let mut parameters: Vec<Param<'_>> = common.to_vec();
         parameters.extend(arrays.iter().map(|(array, kind)| (array as _, kind.clone())));
+        let opening = self.opening_in_line();
         let (begun, bumped, merged, closed) = futures::join!(
-            link.batch_execute(self.dialect.brackets.begin),
+            link.batch_execute(&opening),
             link.execute_typed(&self.table.sql.bump, &common),
             link.query_typed_one(&sql, &parameters),
             self.close(link),
         );
+        if is_undecided(&begun) {
+            return Ok(Sent::OutOfTurn);
+        }
         begun?;
         bumped?;
         if is_undecided(&merged) {
@@ -269,6 +280,24 @@ impl Push<'_> {
     async fn close(&self, link: &Link) -> Result<u64, Error> {
         let Delivery { letters, checkpoint, .. } = self.delivery;
         close(link, self.dialect, self.stream, &self.table.spec, letters, checkpoint).await
+    }
+
+    /// Begins a transaction that may be sent before the one before it is answered: it
+    /// fails with a division by zero unless that was committed on the same connection.
+    /// A setting that is made in a transaction is undone with it, so it tells.
+    fn opening_in_line(&self) -> String {
+        let mut opening = self.bulk_opening(self.dialect.brackets.begin);
+        let (environment, source, from) = names(self.stream);
+        // A setting's name has to be an identifier.
+        let stream = xxh3_64([environment, source, from].join("\u{1f}").as_bytes());
+        let setting = format!("aqe_sync.stream_{stream:016x}");
+        if let (Some(before), Beside::Another(_)) = (self.order.in_line_behind(), self.beside) {
+            let is_there = format!("pg_catalog.current_setting('{setting}', true) = '{before}'");
+            let _ = write!(opening, "; SELECT 1 / CASE WHEN {is_there} THEN 1 ELSE 0 END");
+        }
+        let number = self.order.number();
+        let _ = write!(opening, "; SELECT pg_catalog.set_config('{setting}', '{number}', false)");
+        opening
     }
 
     /// In the middle of a stream nobody has to wait for the disk: the commit that ends
