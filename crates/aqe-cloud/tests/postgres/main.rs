@@ -13,3 +13,4 @@ mod schema_world;
 mod sink;
 mod sink_world;
 mod sink_writers;
+mod standby;

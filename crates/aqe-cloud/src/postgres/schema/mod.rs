@@ -95,6 +95,9 @@ pub async fn open(client: &Client, schema: &Identifier, mode: Mode<'_>) -> Resul
     let survey = read(client, schema).await?;
     let exists = !survey.info.is_empty();
     let due = migrate::is_due(&survey.applied, schema)?;
+    if matches!(mode, Mode::Create(_)) && survey.server.standby {
+        return Err(refusal::read_only(&survey.server));
+    }
     let mut hub = match mode {
         Mode::Inspect | Mode::Existing if !exists => return Err(refusal::no_hub(&survey.server, schema)),
         Mode::Existing | Mode::Create(_) if exists && due => {

@@ -18,6 +18,8 @@ pub(super) struct Server {
     pub(super) version_text: String,
     /// A standby, or a session that may only read.
     pub(super) read_only: bool,
+    /// Repeats what its primary writes, and takes no writes of its own.
+    pub(super) standby: bool,
     pub(super) database: String,
     pub(super) user: String,
     pub(super) may_create_schema: bool,
@@ -110,7 +112,8 @@ SELECT pg_catalog.current_setting('server_version_num')::int4, pg_catalog.curren
   pg_catalog.pg_is_in_recovery() OR pg_catalog.current_setting('transaction_read_only') = 'on',
   pg_catalog.current_database()::text, current_user::text,
   pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE'),
-  pg_catalog.has_schema_privilege(n.oid, 'USAGE'), pg_catalog.has_schema_privilege(n.oid, 'CREATE')
+  pg_catalog.has_schema_privilege(n.oid, 'USAGE'), pg_catalog.has_schema_privilege(n.oid, 'CREATE'),
+  pg_catalog.pg_is_in_recovery()
 FROM (SELECT) AS one LEFT JOIN pg_catalog.pg_namespace n ON n.nspname = $1";
 
 const COLUMNS: &str = "
@@ -210,6 +213,7 @@ fn server_of(row: &Row) -> Result<Server, Cause> {
         user: row.try_get(4)?,
         may_create_schema: row.try_get(5)?,
         access,
+        standby: row.try_get(8)?,
     })
 }
 

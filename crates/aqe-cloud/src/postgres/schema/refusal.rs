@@ -67,10 +67,15 @@ pub(super) fn check_writable(survey: &Survey, schema: &Identifier) -> Result<()>
 
 /// The server does not take writes.
 pub(super) fn read_only(server: &Server) -> Error {
-    Error::new(ErrorKind::PermissionDenied, "the server is read-only")
+    let (what, advice) = if server.standby {
+        ("the server is a standby, and so read-only", "connect to its primary server: only reading works here")
+    } else {
+        ("the server is read-only", "set default_transaction_read_only to off, or connect to the primary server")
+    };
+    Error::new(ErrorKind::PermissionDenied, what)
         .during("preparing the hub")
         .context("database", &server.database)
-        .advice("connect to the primary server: this one is a standby, or default_transaction_read_only is on")
+        .advice(advice)
 }
 
 fn denied(server: &Server, what: &str, schema: &Identifier, grant: &str) -> Error {
@@ -122,6 +127,7 @@ mod tests {
                 version,
                 version_text: text.to_owned(),
                 read_only: false,
+                standby: false,
                 database: "agents".to_owned(),
                 user: "me".to_owned(),
                 may_create_schema: true,
