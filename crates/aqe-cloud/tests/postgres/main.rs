@@ -4,6 +4,7 @@ mod connection;
 mod connection_tls;
 mod faults;
 mod faults_world;
+mod lost_columns;
 mod projects;
 mod reader;
 mod schema;

@@ -3,6 +3,7 @@
 use aqe_sync_core::{Error, ErrorKind, Identifier, Quoted, Result, Retry};
 use tokio_postgres::error::SqlState;
 
+use super::flavour::Flavour;
 use super::migrate;
 use super::present::{Access, Server, Survey};
 
@@ -75,6 +76,25 @@ pub(super) fn read_only(server: &Server) -> Error {
     Error::new(ErrorKind::PermissionDenied, what)
         .during("preparing the hub")
         .context("database", &server.database)
+        .advice(advice)
+}
+
+/// Columns are gone that the hub had.
+pub(super) fn lost(columns: &[String], flavour: &Flavour, schema: &Identifier) -> Error {
+    let extension = flavour.kind().as_str();
+    let then = "run aqe-sync init, which makes them anew; the next sync of each environment then fills them from its \
+                sources";
+    let (why, advice) = if flavour.is_usable() {
+        ("somebody dropped them, or dropped the extension of their type".to_owned(), then.to_owned())
+    } else {
+        (
+            format!("the extension {extension} was dropped from the database, and they went with it"),
+            format!("have a superuser run CREATE EXTENSION {extension}, then {then}"),
+        )
+    };
+    Error::new(ErrorKind::Incompatible, format!("the hub has lost columns: {}; {why}", columns.join(", ")))
+        .during("opening the hub")
+        .context("schema", schema)
         .advice(advice)
 }
 
