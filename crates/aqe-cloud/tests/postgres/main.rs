@@ -2,9 +2,12 @@
 
 mod connection;
 mod connection_tls;
+mod doctor;
 mod faults;
 mod faults_world;
+mod login;
 mod lost_columns;
+mod overview;
 mod projects;
 mod reader;
 mod schema;

@@ -42,7 +42,7 @@ pub(crate) fn run(context: &Context<'_>) -> Result<Exit, Failure> {
     tell(context, &checks)?;
     Ok(match status {
         Severity::Ok => Exit::Ok,
-        Severity::Warning => Exit::Warning,
+        Severity::Unknown | Severity::Warning => Exit::Warning,
         Severity::Critical => Exit::Failed,
     })
 }
@@ -52,6 +52,7 @@ fn tell(context: &Context<'_>, checks: &[Check]) -> Result<(), Failure> {
     for check in checks {
         let (word, colour) = match check.severity {
             Severity::Ok => ("ok", Colour::Green),
+            Severity::Unknown => ("unknown", Colour::Yellow),
             Severity::Warning => ("warning", Colour::Yellow),
             Severity::Critical => ("critical", Colour::Red),
         };
