@@ -9,6 +9,7 @@ impl Cluster {
     /// Starts a hot standby of this server, which is restarted for it: the standby begins as a
     /// copy, and so has everything that was committed before, without waiting. It is stopped and
     /// removed when dropped. Panics where either does not start.
+    #[must_use]
     pub fn standby(&self) -> Cluster {
         assert!(self.small_disk.is_none(), "what is on a small disk cannot be copied");
         let folder = new_folder();

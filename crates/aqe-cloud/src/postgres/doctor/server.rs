@@ -89,18 +89,18 @@ pub(super) async fn connections(link: &Link) -> Result<Vec<Check>, Error> {
     let (most, reserved, used) = (number(0)?, number(1)?, number(4)?);
     let (of_user, of_database) = (number(2)?, number(3)?);
     let mut free = most - reserved - used;
-    let mut found = format!("{used} of {most} in use");
+    let mut parts = vec![format!("{used} of {most} in use")];
     if reserved > 0 {
-        found += &format!(", {reserved} reserved for others");
+        parts.push(format!("{reserved} reserved for others"));
     }
     for (limit, used, whose) in [(of_user, number(5)?, "this user"), (of_database, number(6)?, "this database")] {
         // Negative is no limit.
         if limit >= 0 {
             free = free.min(limit - used);
-            found += &format!(", {used} of {limit} of {whose}");
+            parts.push(format!("{used} of {limit} of {whose}"));
         }
     }
-    found += &format!(": {} free", free.max(0));
+    let found = format!("{}: {} free", parts.join(", "), free.max(0));
     Ok(vec![if free < FREE_CONNECTIONS {
         let advice = "raise max_connections, or the CONNECTION LIMIT of this user or database; or end sessions that \
                       nobody needs";

@@ -80,7 +80,7 @@ fn judged_space(folder: &Path, free: u64) -> Check {
     let advice = "make room: the ledger takes 32 bytes per record, an embedded hub about as much as its sources";
     match free {
         ..NO_SPACE => Check::critical("disk", found, advice),
-        ..LITTLE_SPACE => Check::warning("disk", found, advice),
+        NO_SPACE..LITTLE_SPACE => Check::warning("disk", found, advice),
         _ => Check::ok("disk", found),
     }
 }
