@@ -170,3 +170,17 @@ fn a_killed_test_process_leaves_no_server_and_no_folder() {
     assert!(!Path::new(&process).exists(), "the server still runs");
     assert!(!Path::new(&folder).exists(), "{folder} is still there");
 }
+
+#[test]
+fn a_standby_has_what_was_committed_and_takes_no_writes() {
+    let primary = Cluster::start();
+    primary.psql("CREATE TABLE t AS SELECT 1 AS id");
+    let standby = primary.standby();
+    assert_eq!(standby.psql("SELECT id, pg_is_in_recovery() FROM t"), "1|t");
+    assert_ne!(primary.port(), standby.port());
+    let mut psql = Command::new(standby.binaries().program("psql"));
+    psql.args(["-XAt", "-d", &standby.server().url("postgres"), "-c", "INSERT INTO t VALUES (2)"]);
+    let refused = psql.output().expect("psql runs");
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("read-only"), "a standby takes no writes");
+    primary.psql("INSERT INTO t VALUES (2)");
+}

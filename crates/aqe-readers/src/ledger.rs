@@ -13,7 +13,7 @@ use aqe_sync_core::ledger::{LedgerEntry, LedgerStream, SourceState, SyncedStream
 use aqe_sync_core::{
     ContentHash, Environment, Error, ErrorKind, KeyHash, Ledger, LocalHash, Result, SourceName, StreamId, Timestamp,
 };
-use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Transaction, TransactionBehavior, params};
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 use xxhash_rust::xxh3::xxh3_64;
@@ -93,6 +93,37 @@ impl LedgerFile {
             }
         }
         Self::open_with(&copy, hub_identity, Some(folder))
+    }
+
+    /// Looks a ledger over, all pages of it, and changes nothing. Says whether there is one.
+    ///
+    /// # Errors
+    /// When the file is damaged, or is no ledger of this version: then the next sync moves
+    /// it aside and rebuilds it. When it cannot be read.
+    pub fn examine(path: &Path) -> Result<bool> {
+        if !path.exists() {
+            return Ok(false);
+        }
+        let sound = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE).and_then(|connection| {
+            connection.busy_timeout(Duration::from_secs(10))?;
+            let application: i32 = connection.query_row("PRAGMA application_id", [], |row| row.get(0))?;
+            let format: i32 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+            if (application, format) != (APPLICATION_ID, FORMAT) || schema(&connection)? != schema_of_this_version()? {
+                return Err(not_sound("not a ledger of this version"));
+            }
+            let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+            if verdict == "ok" { Ok(()) } else { Err(not_sound(&verdict)) }
+        });
+        match sound {
+            Ok(()) => Ok(true),
+            Err(error) if is_damaged(&error) => {
+                Err(Error::new(ErrorKind::Malformed, format!("the ledger is damaged ({error})"))
+                    .context("file", path.display())
+                    .advice("the next sync moves it aside and rebuilds it from the hub: nothing is lost")
+                    .caused_by(error))
+            }
+            Err(error) => Err(ledger_error(&path.display().to_string(), error)),
+        }
     }
 
     fn open_with(path: &Path, hub_identity: &str, scratch: Option<TempDir>) -> Result<Self> {

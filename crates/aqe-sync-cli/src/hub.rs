@@ -34,6 +34,8 @@ pub(crate) use with_hub;
 pub(crate) enum Purpose {
     /// Write to it; it is made if there is none.
     Write,
+    /// The same, and what it lost is made anew.
+    Prepare,
     /// See what writing would do.
     DryRun,
     /// Look at it, and change nothing; it has to be there.
@@ -49,7 +51,7 @@ pub(crate) enum Purpose {
 pub(crate) fn open(settings: &Settings, purpose: Purpose) -> Result<Option<OpenHub>, Failure> {
     if let Hub::Embedded { path, .. } = &settings.hub.value {
         let hub = match purpose {
-            Purpose::Write => Some(EmbeddedHub::open(path)?),
+            Purpose::Write | Purpose::Prepare => Some(EmbeddedHub::open(path)?),
             Purpose::DryRun => Some(EmbeddedHub::scratch(path)?),
             Purpose::Existing | Purpose::Look => EmbeddedHub::open_existing(path)?,
         };
@@ -58,6 +60,7 @@ pub(crate) fn open(settings: &Settings, purpose: Purpose) -> Result<Option<OpenH
     let builder = builder(settings)?;
     let hub = match purpose {
         Purpose::Write => Some(builder.open()?),
+        Purpose::Prepare => Some(builder.restore().open()?),
         Purpose::DryRun => builder.dry_run().open_if_there()?,
         Purpose::Look => builder.inspect().open_if_there()?,
         Purpose::Existing => builder.open_if_there()?,

@@ -80,12 +80,20 @@ pub(crate) fn create_state_folder(root: &Path) -> Result<bool, Failure> {
     if ignore.exists() {
         return Ok(false);
     }
-    let created = std::fs::create_dir_all(&folder).and_then(|()| std::fs::write(&ignore, "*\n"));
+    let created = create_private(&folder).and_then(|()| std::fs::write(&ignore, "*\n"));
     created.map_err(|error| {
         let advice = "make the project writable; --dry-run works without writing";
         Failure::failed(format!("cannot write to {}: {error}; {advice}", folder.display()))
     })?;
     Ok(true)
+}
+
+/// Creates a folder that no other user of this machine looks into: memories are kept there.
+fn create_private(folder: &Path) -> std::io::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.recursive(true).create(folder)
 }
 
 /// A path as people write it: relative to the root where it lies in it.

@@ -10,6 +10,7 @@
 mod binaries;
 mod certificates;
 mod server;
+mod standby;
 mod template;
 mod watchdog;
 

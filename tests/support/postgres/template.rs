@@ -15,9 +15,13 @@ const LOCALES: [&str; 2] = ["--locale=C.UTF-8", "--locale=C"];
 
 /// Copies a data folder to `target`, which must not exist yet.
 pub(super) fn copy_to(target: &Path, binaries: &Binaries, run_as: RunAs) {
-    let template = find_or_make(binaries, run_as);
+    copy(&find_or_make(binaries, run_as), target, run_as);
+}
+
+/// Copies the data folder of a server that is stopped.
+pub(super) fn copy(data: &Path, target: &Path, run_as: RunAs) {
     let mut copy = Command::new("cp");
-    text_of(run_as.apply(copy.current_dir("/").arg("-a").arg(&template).arg(target)));
+    text_of(run_as.apply(copy.current_dir("/").arg("-a").arg(data).arg(target)));
 }
 
 fn find_or_make(binaries: &Binaries, run_as: RunAs) -> PathBuf {

@@ -53,6 +53,7 @@ enum Opening {
     Inspect,
     Existing,
     Create,
+    Restore,
     DryRun,
 }
 
@@ -99,6 +100,14 @@ impl HubBuilder {
         self
     }
 
+    /// Also takes a hub that lost columns, as when its vector extension was dropped:
+    /// [`PostgresHub::prepare_all`] makes them anew, and the next sync fills them.
+    #[must_use]
+    pub fn restore(mut self) -> Self {
+        self.opening = Opening::Restore;
+        self
+    }
+
     /// Writes to one transaction that is never committed: what a run does shows, and
     /// nothing of it stays. There has to be a hub.
     #[must_use]
@@ -121,7 +130,8 @@ impl HubBuilder {
     /// # Errors
     /// As [`Self::open`].
     pub fn open_if_there(self) -> Result<Option<PostgresHub>> {
-        let opening = if self.opening == Opening::Create { Opening::Existing } else { self.opening };
+        let makes = matches!(self.opening, Opening::Create | Opening::Restore);
+        let opening = if makes { Opening::Existing } else { self.opening };
         Self { opening, ..self }.try_open().map(Result::ok)
     }
 
@@ -181,6 +191,7 @@ impl HubBuilder {
             Opening::Inspect | Opening::DryRun => Mode::Inspect,
             Opening::Existing => Mode::Existing,
             Opening::Create => Mode::Create(&self.setup),
+            Opening::Restore => Mode::Restore(&self.setup),
         };
         let (settled, opened) = futures::join!(Dialing::set_up(&link), schema::open(&link, &self.schema, mode));
         let distance = settled?;

@@ -40,8 +40,7 @@ impl Connections {
 
 async fn look(client: &Client, dialect: &Dialect, present: &Present) -> Result<Overview, Error> {
     // A transaction of its own: whole tables are counted here.
-    let opening =
-        format!("{}; SET LOCAL enable_seqscan = on; SET LOCAL enable_bitmapscan = on", dialect.brackets.begin);
+    let opening = format!("{}; SET LOCAL enable_seqscan = on; SET LOCAL enable_bitmapscan = on", dialect.brackets.read);
     let (begun, looked, ended) = futures::join!(
         client.batch_execute(&opening),
         look_at_all(client, dialect, present),

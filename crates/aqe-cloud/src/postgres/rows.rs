@@ -150,7 +150,7 @@ pub(super) async fn digests(
     // Whole tables are read here, not single rows by their keys.
     let opening = format!(
         "{}; SET LOCAL enable_seqscan = on; SET LOCAL enable_bitmapscan = on; SET LOCAL enable_hashjoin = on",
-        dialect.brackets.begin
+        dialect.brackets.read
     );
     let (begun, digests, ended) = futures::join!(
         client.batch_execute(&opening),

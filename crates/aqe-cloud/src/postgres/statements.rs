@@ -90,6 +90,8 @@ impl Statements {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Brackets {
     pub(crate) begin: &'static str,
+    /// As `begin`, for what only reads: one snapshot, also on a standby.
+    pub(crate) read: &'static str,
     pub(crate) commit: &'static str,
     pub(crate) rollback: &'static str,
     /// Whether a failure undoes itself when `commit` follows it.
@@ -100,6 +102,7 @@ impl Brackets {
     /// A transaction, whatever the server's defaults are.
     pub(crate) const TRANSACTION: Self = Self {
         begin: "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
+        read: "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
         commit: "COMMIT",
         rollback: "ROLLBACK",
         undoes_itself: true,
@@ -109,6 +112,7 @@ impl Brackets {
     /// run sees what it wrote, and nobody else does.
     pub(crate) const DRY_RUN: Self = Self {
         begin: "SAVEPOINT delivery",
+        read: "SAVEPOINT delivery",
         commit: "RELEASE SAVEPOINT delivery",
         rollback: "ROLLBACK TO SAVEPOINT delivery; RELEASE SAVEPOINT delivery",
         undoes_itself: false,

@@ -2,8 +2,12 @@
 
 mod connection;
 mod connection_tls;
+mod doctor;
 mod faults;
 mod faults_world;
+mod login;
+mod lost_columns;
+mod overview;
 mod projects;
 mod reader;
 mod schema;
@@ -13,3 +17,4 @@ mod schema_world;
 mod sink;
 mod sink_world;
 mod sink_writers;
+mod standby;

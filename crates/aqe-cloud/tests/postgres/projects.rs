@@ -19,22 +19,22 @@ use futures::executor::block_on;
 use crate::faults_world::errors;
 use crate::sink_world::{committed, deletion, hash_of, hub, push, sound, stream, upsert};
 
-fn workspace(path: &str) -> PathBuf {
+pub(crate) fn workspace(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)
 }
 
-fn sources(root: &Path) -> Vec<Box<dyn DynSource>> {
+pub(crate) fn sources(root: &Path) -> Vec<Box<dyn DynSource>> {
     discover(root).unwrap().found.into_iter().map(|found| found.source).collect()
 }
 
-fn sync(hub: &impl Sink, root: &Path, ledger: &Path, mode: Mode) -> Report {
+pub(crate) fn sync(hub: &impl Sink, root: &Path, ledger: &Path, mode: Mode) -> Report {
     let ledger = LedgerFile::open(ledger, &block_on(hub.identity()).unwrap()).unwrap();
     let options = Options::new("env".into()).mode(mode);
     block_on(Engine::new(hub, &ledger, &Silent, options).run(&sources(root))).unwrap()
 }
 
 /// The hash of every row of every stream, made anew from what is stored.
-fn content(hub: &impl Sink, root: &Path) -> BTreeMap<String, i64> {
+pub(crate) fn content(hub: &impl Sink, root: &Path) -> BTreeMap<String, i64> {
     let mut all = BTreeMap::new();
     for source in sources(root) {
         // A file that cannot be read has no streams to ask for.
@@ -81,7 +81,7 @@ fn both_hubs_hold_the_same(root: &Path, database: &Database) -> usize {
 }
 
 /// What a deep comparison says; nothing differs but what cannot be read.
-fn verdict(hub: &impl Sink, root: &Path) -> Verdict {
+pub(crate) fn verdict(hub: &impl Sink, root: &Path) -> Verdict {
     let report = block_on(verify_deep(hub, &sources(root), &Options::new("env".into()))).unwrap();
     let unlike = report.streams.iter().filter(|stream| !stream.matches() && stream.error.is_none());
     assert_eq!(unlike.count(), 0, "{}: {report:?}", root.display());

@@ -59,7 +59,7 @@ fn prepare_hub(context: &Context<'_>) -> Result<bool, Failure> {
         Hub::Embedded { path, .. } => path.exists(),
         Hub::Postgres(_) | Hub::Tunnel { .. } => true,
     };
-    match hub::open(context.settings, Purpose::Write)? {
+    match hub::open(context.settings, Purpose::Prepare)? {
         None => Ok(false),
         Some(OpenHub::Embedded(hub)) => {
             for table in tables::all() {

@@ -99,6 +99,13 @@ fn state_of_server(error: &DbError) -> Option<Meaning> {
                     .to_owned(),
             ),
         )),
+        // What setting a transaction to READ WRITE is answered with there; the message may be in any language.
+        "0A000" if error.routine() == Some("call_bool_check_hook") => Some((
+            ErrorKind::PermissionDenied,
+            Retry::Never,
+            format!("the server is a standby, and so read-only: {}", error.message()),
+            Some("connect to its primary server: only reading works here".to_owned()),
+        )),
         code if code.starts_with("08") => later(&format!("the connection failed: {}", error.message()), again),
         _ => None,
     }

@@ -156,6 +156,40 @@ pub(super) fn add_column(schema: &Identifier, table: &TableSpec, spec: &ColumnSp
     format!("ALTER TABLE {}.{} ADD COLUMN IF NOT EXISTS {definition};\n", schema.quoted(), table.name().quoted())
 }
 
+/// The index of an embedding whose column was added to a table that is there; empty where
+/// it gets none.
+pub(super) fn add_vector_index(schema: &Identifier, table: &TableSpec, spec: &ColumnSpec, flavour: &Flavour) -> String {
+    if spec.role != Role::Embedding {
+        return String::new();
+    }
+    let qualified = format!("{}.{}", schema.quoted(), table.name().quoted());
+    create_vector_index(&qualified, table.name(), spec, flavour)
+}
+
+/// The statements after which no live row of a table is taken for what a source holds:
+/// for rows whose content was lost, while their recorded hashes still count it.
+///
+/// The hashes, also those of contributions, are replaced by others that nothing has. Every
+/// environment finds its streams one commit further than it remembers, asks for the
+/// hashes, and sends all of it again. Twice is no harm: it does not lead back.
+pub(super) fn distrust(schema: &Identifier, table: &TableSpec) -> String {
+    let (schema, name) = (schema.quoted(), table.name());
+    let other = |hash: &str| format!("pg_catalog.hashint8extended({hash}, 1)");
+    let part = other("('x' || (m.part->>'hash'))::bit(64)::bigint");
+    format!(
+        "UPDATE {schema}.{} t SET content_hash = {}, merged_from = CASE pg_catalog.jsonb_typeof(t.merged_from) \
+         WHEN 'array' THEN (SELECT pg_catalog.jsonb_agg(CASE WHEN m.part->>'hash' ~ '^[0-9a-f]{{16}}$' \
+         THEN pg_catalog.jsonb_set(m.part, '{{hash}}', pg_catalog.to_jsonb(pg_catalog.lpad(pg_catalog.to_hex({part}), 16, '0'))) \
+         ELSE m.part END ORDER BY m.position) \
+         FROM pg_catalog.jsonb_array_elements(t.merged_from) WITH ORDINALITY AS m(part, position)) \
+         ELSE t.merged_from END WHERE t.deleted_at IS NULL;\n\
+         UPDATE {schema}.sync_state SET sequence = sequence + 1 WHERE table_name = {};\n",
+        name.quoted(),
+        other("t.content_hash"),
+        literal(name.as_str())
+    )
+}
+
 /// The same for a common column that may be NULL.
 pub(super) fn add_common(schema: &Identifier, table: &TableSpec, name: &str, kind: &str) -> String {
     format!("ALTER TABLE {}.{} ADD COLUMN IF NOT EXISTS {name} {kind};\n", schema.quoted(), table.name().quoted())

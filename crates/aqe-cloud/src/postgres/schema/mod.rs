@@ -35,7 +35,7 @@ mod script;
 
 use std::sync::Arc;
 
-use aqe_sync_core::{Error, ErrorKind, Identifier, Quoted, Result, TableSpec};
+use aqe_sync_core::{Error, ErrorKind, Identifier, Quoted, Result, TableSpec, tables};
 use tokio_postgres::Client;
 
 pub(super) use ddl::sql_type;
@@ -69,6 +69,8 @@ pub enum Mode<'a> {
     Existing,
     /// Also makes one where there is none.
     Create(&'a Setup),
+    /// Also takes one that lost columns, for [`Hub::prepare`] to make them anew.
+    Restore(&'a Setup),
 }
 
 /// An open hub: what it is, and which tables and columns it has.
@@ -82,6 +84,7 @@ pub struct Hub {
     present: Present,
     server: Server,
     created: bool,
+    lost: Vec<String>,
     warnings: Vec<String>,
 }
 
@@ -89,21 +92,25 @@ pub struct Hub {
 ///
 /// # Errors
 /// When there is no hub and none is to be made; when it is newer than this program or
-/// was changed by something else; when the server is older than PostgreSQL 14 or
+/// was changed by something else; when it lost columns, except to inspect or restore it;
+/// when the server is older than PostgreSQL 14 or
 /// read-only while something is to be written, or the user lacks a privilege.
 pub async fn open(client: &Client, schema: &Identifier, mode: Mode<'_>) -> Result<Hub> {
     let survey = read(client, schema).await?;
     let exists = !survey.info.is_empty();
     let due = migrate::is_due(&survey.applied, schema)?;
+    if matches!(mode, Mode::Create(_) | Mode::Restore(_)) && survey.server.standby {
+        return Err(refusal::read_only(&survey.server));
+    }
     let mut hub = match mode {
         Mode::Inspect | Mode::Existing if !exists => return Err(refusal::no_hub(&survey.server, schema)),
-        Mode::Existing | Mode::Create(_) if exists && due => {
+        Mode::Existing | Mode::Create(_) | Mode::Restore(_) if exists && due => {
             refusal::check_writable(&survey, schema)?;
             let flavour = recorded_flavour(&survey, schema)?;
             migrate(client, schema, &flavour, &Setup::default()).await?;
             described(read(client, schema).await?, schema)?
         }
-        Mode::Create(setup) if !exists => create(client, schema, setup, survey).await?,
+        Mode::Create(setup) | Mode::Restore(setup) if !exists => create(client, schema, setup, survey).await?,
         _ => {
             let mut hub = described(survey, schema)?;
             if due {
@@ -112,7 +119,8 @@ pub async fn open(client: &Client, schema: &Identifier, mode: Mode<'_>) -> Resul
             hub
         }
     };
-    if let Mode::Create(Setup { vectors: Some(asked), .. }) = mode
+    hub.look_for_lost(mode)?;
+    if let Mode::Create(Setup { vectors: Some(asked), .. }) | Mode::Restore(Setup { vectors: Some(asked), .. }) = mode
         && *asked != hub.flavour.kind()
     {
         let (asked, kept) = (asked.as_str(), hub.flavour.kind().as_str());
@@ -126,7 +134,7 @@ pub async fn open(client: &Client, schema: &Identifier, mode: Mode<'_>) -> Resul
 /// # Errors
 /// As [`open`] and [`Hub::prepare`].
 pub async fn init(client: &Client, schema: &Identifier, setup: &Setup, tables: &[Arc<TableSpec>]) -> Result<Hub> {
-    let mut hub = open(client, schema, Mode::Create(setup)).await?;
+    let mut hub = open(client, schema, Mode::Restore(setup)).await?;
     hub.prepare(client, tables).await?;
     Ok(hub)
 }
@@ -222,13 +230,43 @@ fn described(survey: Survey, schema: &Identifier) -> Result<Hub> {
         present: survey.present,
         server: survey.server,
         created: false,
+        lost: Vec::new(),
         warnings,
     })
 }
 
 impl Hub {
+    /// Notes which columns of the catalogue's tables are gone. Where they matter that is
+    /// an error: rows would be written, or compared, without them, and nobody would know.
+    fn look_for_lost(&mut self, mode: Mode<'_>) -> Result<()> {
+        for table in tables::all() {
+            let lost = prepare::lost(table, &self.present);
+            self.lost.extend(lost.iter().map(|column| format!("{}.{}", table.name(), column.name)));
+        }
+        if self.lost.is_empty() {
+            return Ok(());
+        }
+        let lost = refusal::lost(&self.lost, &self.flavour, &self.schema);
+        match mode {
+            Mode::Inspect => self.warnings.push(lost.to_string()),
+            Mode::Restore(_) if self.flavour.is_usable() => self.warnings.push(format!(
+                "columns that the hub had lost are made anew: {}; run aqe-sync in every environment to fill them again \
+                 from its sources",
+                self.lost.join(", ")
+            )),
+            Mode::Existing | Mode::Create(_) | Mode::Restore(_) => return Err(lost),
+        }
+        Ok(())
+    }
+
+    /// The columns that the catalogue's tables had and lost, as `table.column`; as of opening.
+    pub fn lost_columns(&self) -> &[String] {
+        &self.lost
+    }
+
     /// Makes tables, or adds the columns that they lack, all or none; nothing else.
-    /// Costs nothing where they are as specified.
+    /// Costs nothing where they are as specified. Where a table had a column and lost it,
+    /// its rows are sent again by the next sync, to fill it.
     ///
     /// # Errors
     /// When a table or column is there, but is something else; when the user may not.

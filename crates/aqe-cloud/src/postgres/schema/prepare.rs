@@ -1,6 +1,6 @@
 //! What a table of the hub lacks, compared with its specification.
 
-use aqe_sync_core::{ColumnType, Error, ErrorKind, Identifier, Result, TableSpec};
+use aqe_sync_core::{ColumnSpec, ColumnType, Error, ErrorKind, Identifier, Result, TableSpec};
 
 use super::flavour::{Flavour, VectorKind};
 use super::present::{Columns, Present, PresentColumn};
@@ -58,7 +58,26 @@ pub(super) fn missing(
     for (common, kind, _) in ddl::AFTER.into_iter().filter(|(name, ..)| !columns.contains_key(*name)) {
         sql.push_str(&ddl::add_common(schema, table, common, kind));
     }
+    let lost = lost(table, present);
+    if !lost.is_empty() {
+        for column in lost.iter().filter(|_| vector_index) {
+            sql.push_str(&ddl::add_vector_index(schema, table, column, flavour));
+        }
+        sql.push_str(&ddl::distrust(schema, table));
+    }
     Ok(sql)
+}
+
+/// Columns that a table had and lost. PostgreSQL remembers that a column was dropped but
+/// not its name: one that is missing from a table that lost some is taken for one of them.
+///
+/// An extension that is dropped with `CASCADE` takes the columns of its types along, while
+/// the rows stay, with recorded hashes that still count what was in them.
+pub(super) fn lost<'t>(table: &'t TableSpec, present: &Present) -> Vec<&'t ColumnSpec> {
+    let name = table.name().as_str();
+    let Some(columns) = present.table(name).filter(|_| present.has_shrunk(name)) else { return Vec::new() };
+    let others = table.columns().iter().skip(table.key_columns().len());
+    others.filter(|column| !columns.contains_key(column.name.as_str())).collect()
 }
 
 /// The table's name with its schema, for people and SQL alike.

@@ -1,6 +1,6 @@
 //! What is there already, read in one round trip.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aqe_sync_core::Identifier;
 
@@ -18,6 +18,8 @@ pub(super) struct Server {
     pub(super) version_text: String,
     /// A standby, or a session that may only read.
     pub(super) read_only: bool,
+    /// Repeats what its primary writes, and takes no writes of its own.
+    pub(super) standby: bool,
     pub(super) database: String,
     pub(super) user: String,
     pub(super) may_create_schema: bool,
@@ -55,6 +57,8 @@ pub type Columns = BTreeMap<String, PresentColumn>;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Present {
     tables: BTreeMap<String, Columns>,
+    /// Tables that once had a column more.
+    shrunk: BTreeSet<String>,
     /// Relations that are no tables, and therefore in the way of tables of their name.
     others: BTreeMap<String, &'static str>,
 }
@@ -68,6 +72,11 @@ impl Present {
     /// The names of all tables.
     pub fn tables(&self) -> impl Iterator<Item = &str> {
         self.tables.keys().map(String::as_str)
+    }
+
+    /// Whether a column of this table was dropped, whichever it was.
+    pub(super) fn has_shrunk(&self, name: &str) -> bool {
+        self.shrunk.contains(name)
     }
 
     /// What stands where a table of this name would, if it is something else.
@@ -110,16 +119,17 @@ SELECT pg_catalog.current_setting('server_version_num')::int4, pg_catalog.curren
   pg_catalog.pg_is_in_recovery() OR pg_catalog.current_setting('transaction_read_only') = 'on',
   pg_catalog.current_database()::text, current_user::text,
   pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE'),
-  pg_catalog.has_schema_privilege(n.oid, 'USAGE'), pg_catalog.has_schema_privilege(n.oid, 'CREATE')
+  pg_catalog.has_schema_privilege(n.oid, 'USAGE'), pg_catalog.has_schema_privilege(n.oid, 'CREATE'),
+  pg_catalog.pg_is_in_recovery()
 FROM (SELECT) AS one LEFT JOIN pg_catalog.pg_namespace n ON n.nspname = $1";
 
 const COLUMNS: &str = "
 SELECT c.relname::text, c.relkind::text, a.attname::text, pg_catalog.format_type(a.atttypid, a.atttypmod),
-  t.typname::text, a.atttypmod
+  t.typname::text, a.atttypmod, a.attisdropped
 FROM pg_catalog.pg_class c
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_catalog.pg_attribute a
-  ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'p')
+  ON a.attrelid = c.oid AND a.attnum > 0 AND c.relkind IN ('r', 'p')
 LEFT JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
 WHERE n.nspname = $1";
 
@@ -210,6 +220,7 @@ fn server_of(row: &Row) -> Result<Server, Cause> {
         user: row.try_get(4)?,
         may_create_schema: row.try_get(5)?,
         access,
+        standby: row.try_get(8)?,
     })
 }
 
@@ -219,6 +230,10 @@ fn present_of(rows: &[Row]) -> Result<Present, Cause> {
         let (relation, kind): (String, String) = (row.try_get(0)?, row.try_get(1)?);
         let other = match kind.as_str() {
             "r" | "p" => {
+                if row.try_get::<_, Option<bool>>(6)? == Some(true) {
+                    present.shrunk.insert(relation);
+                    continue;
+                }
                 let columns = present.tables.entry(relation).or_default();
                 if let Some(name) = row.try_get::<_, Option<String>>(2)? {
                     let column =

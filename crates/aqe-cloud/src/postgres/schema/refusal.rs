@@ -3,6 +3,7 @@
 use aqe_sync_core::{Error, ErrorKind, Identifier, Quoted, Result, Retry};
 use tokio_postgres::error::SqlState;
 
+use super::flavour::Flavour;
 use super::migrate;
 use super::present::{Access, Server, Survey};
 
@@ -67,10 +68,34 @@ pub(super) fn check_writable(survey: &Survey, schema: &Identifier) -> Result<()>
 
 /// The server does not take writes.
 pub(super) fn read_only(server: &Server) -> Error {
-    Error::new(ErrorKind::PermissionDenied, "the server is read-only")
+    let (what, advice) = if server.standby {
+        ("the server is a standby, and so read-only", "connect to its primary server: only reading works here")
+    } else {
+        ("the server is read-only", "set default_transaction_read_only to off, or connect to the primary server")
+    };
+    Error::new(ErrorKind::PermissionDenied, what)
         .during("preparing the hub")
         .context("database", &server.database)
-        .advice("connect to the primary server: this one is a standby, or default_transaction_read_only is on")
+        .advice(advice)
+}
+
+/// Columns are gone that the hub had.
+pub(super) fn lost(columns: &[String], flavour: &Flavour, schema: &Identifier) -> Error {
+    let extension = flavour.kind().as_str();
+    let then = "run aqe-sync init, which makes them anew; the next sync of each environment then fills them from its \
+                sources";
+    let (why, advice) = if flavour.is_usable() {
+        ("somebody dropped them, or dropped the extension of their type".to_owned(), then.to_owned())
+    } else {
+        (
+            format!("the extension {extension} was dropped from the database, and they went with it"),
+            format!("have a superuser run CREATE EXTENSION {extension}, then {then}"),
+        )
+    };
+    Error::new(ErrorKind::Incompatible, format!("the hub has lost columns: {}; {why}", columns.join(", ")))
+        .during("opening the hub")
+        .context("schema", schema)
+        .advice(advice)
 }
 
 fn denied(server: &Server, what: &str, schema: &Identifier, grant: &str) -> Error {
@@ -122,6 +147,7 @@ mod tests {
                 version,
                 version_text: text.to_owned(),
                 read_only: false,
+                standby: false,
                 database: "agents".to_owned(),
                 user: "me".to_owned(),
                 may_create_schema: true,
