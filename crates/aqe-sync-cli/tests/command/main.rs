@@ -2,6 +2,8 @@
 
 mod command_line;
 mod dead_letters;
+#[cfg(unix)]
+mod doctor;
 mod postgres_hub;
 mod program;
 mod whole_projects;

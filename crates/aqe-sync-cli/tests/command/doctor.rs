@@ -1,12 +1,12 @@
 //! What `doctor` finds, and that the next run is whole once its advice was followed.
-#![cfg(unix)]
 
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 
 use aqe_sync_workspace::postgres::{Cluster, Database};
-use serde_json::Value;
+
+use crate::program::{json, program, said, sample};
 
 struct Project {
     folder: tempfile::TempDir,
@@ -15,9 +15,7 @@ struct Project {
 impl Project {
     /// The sample project.
     fn new() -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/sample-project"), folder.path());
-        Self { folder }
+        Self { folder: sample() }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -26,22 +24,21 @@ impl Project {
 
     /// Over the hub at that URL, or the embedded one.
     fn run(&self, hub: Option<&str>, arguments: &[&str]) -> Output {
-        let mut program = Command::new(env!("CARGO_BIN_EXE_aqe-sync"));
-        program.args(arguments).arg("--root").arg(self.folder.path()).env_remove("AQE_HUB").env_remove("PGPASSWORD");
+        let mut program = program(self.folder.path());
+        program.args(arguments).arg("--root").arg(self.folder.path());
         program.args(hub.iter().flat_map(|hub| ["--hub", hub])).env("AQE_ENV", "test").output().expect("it runs")
     }
 
     fn ends(&self, code: i32, hub: Option<&str>, arguments: &[&str]) -> String {
         let output = self.run(hub, arguments);
-        let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        let said = said(&output);
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
         said
     }
 
     /// The worst that is said of one thing: how bad, what was found, what to do.
     fn finds(&self, hub: Option<&str>, name: &str) -> (String, String, String) {
-        let output = self.run(hub, &["doctor", "--json"]);
-        let answer: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let answer = json(&self.run(hub, &["doctor", "--json"]));
         let rank = |check: &&Value| {
             ["ok", "unknown", "warning", "critical"].iter().position(|word| check["severity"] == **word)
         };
@@ -50,19 +47,6 @@ impl Project {
         let check = check.unwrap_or_else(|| panic!("nothing about {name}: {answer:#}"));
         let text = |key: &str| check[key].as_str().unwrap_or_default().to_owned();
         (text("severity"), text("found"), text("advice"))
-    }
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).expect("a folder");
-    for entry in std::fs::read_dir(from).expect("readable") {
-        let entry = entry.expect("readable");
-        let target = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).expect("copied");
-        }
     }
 }
 
