@@ -17,4 +17,5 @@ mod moments;
 mod policies;
 mod records;
 mod support;
+mod testkit;
 mod verification;
