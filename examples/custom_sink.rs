@@ -39,7 +39,7 @@ impl Shelf {
 impl Sink for Shelf {
     type Txn = ShelfTxn;
 
-    fn name(&self) -> &str {
+    fn name(&self) -> &'static str {
         "shelf"
     }
 
@@ -131,7 +131,9 @@ impl ShelfTxn {
 impl SinkTxn for ShelfTxn {
     async fn apply(&mut self, changes: Vec<Change>) -> Result<Applied> {
         let mut applied = Applied::default();
-        changes.into_iter().for_each(|change| self.apply_one(change, &mut applied));
+        for change in changes {
+            self.apply_one(change, &mut applied);
+        }
         Ok(applied)
     }
 

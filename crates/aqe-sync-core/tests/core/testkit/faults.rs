@@ -18,7 +18,8 @@ fn source(bodies: &[(&str, &str)]) -> MemorySource {
 async fn run(sink: &FaultySink<MemorySink>, ledger: &MemoryLedger, sources: &[Box<dyn DynSource>]) -> Result<Report> {
     let mut options = Options::new("laptop".into());
     options.limits.rows = 2;
-    Engine::new(sink, ledger, &Silent, options).run(sources).await
+    let engine = Engine::new(sink, ledger, &Silent, options);
+    Box::pin(engine.run(sources)).await
 }
 
 fn boxed(source: impl aqe_sync_core::Source + 'static) -> [Box<dyn DynSource>; 1] {

@@ -86,13 +86,7 @@ impl Shelf {
         match self.flaw {
             Flaw::LetsPanicsThrough => stream::iter(0..).map(|_| panic!("lost my way")).boxed(),
             Flaw::SwallowsPanics => {
-                let first = Batch {
-                    stream: "notes".into(),
-                    records: self.records(),
-                    packed: None,
-                    rejects: Vec::new(),
-                    last: false,
-                };
+                let first = one(self.records(), false);
                 stream::iter([Ok(first)]).boxed()
             }
             _ => batches(request, |_| panic!("lost my way")),
@@ -117,8 +111,8 @@ impl Drop for Guard {
     }
 }
 
-fn one(records: Vec<Record>, last: bool) -> Result<Batch> {
-    Ok(Batch { stream: "notes".into(), records, packed: None, rejects: Vec::new(), last })
+fn one(records: Vec<Record>, last: bool) -> Batch {
+    Batch { stream: "notes".into(), records, packed: None, rejects: Vec::new(), last }
 }
 
 impl Source for Shelf {
@@ -155,7 +149,7 @@ impl Source for Shelf {
                 let (rows, count) = (Arc::clone(&self.rows), records.len());
                 let look = move |at: usize| {
                     let rows = rows.lock().unwrap_or_else(PoisonError::into_inner);
-                    one(vec![rows.1[at].clone()], at + 1 == count)
+                    Ok(one(vec![rows.1[at].clone()], at + 1 == count))
                 };
                 return stream::iter(0..count).map(look).boxed();
             }
@@ -164,12 +158,12 @@ impl Source for Shelf {
                 let position = Arc::clone(&self.position);
                 let next = move || {
                     let at = position.fetch_add(1, Ordering::SeqCst);
-                    (at < records.len()).then(|| one(vec![records[at].clone()], at + 1 == records.len()))
+                    (at < records.len()).then(|| Ok(one(vec![records[at].clone()], at + 1 == records.len())))
                 };
                 return stream::iter(std::iter::from_fn(next)).boxed();
             }
-            Flaw::Unmarked => return stream::iter([one(records, false)]).boxed(),
-            Flaw::Hasty => return stream::iter([one(records, true)]).boxed(),
+            Flaw::Unmarked => return stream::iter([Ok(one(records, false))]).boxed(),
+            Flaw::Hasty => return stream::iter([Ok(one(records, true))]).boxed(),
             _ => {}
         }
         let mut guard = Guard(Arc::clone(&self.cut), false);
