@@ -5,7 +5,7 @@ use aqe_readers::EmbeddedHub;
 use aqe_sync_core::{BatchStream, ColumnType, DynSource, Engine, Error, ErrorKind, MemoryLedger, Options, ReadRequest};
 use aqe_sync_core::{Record, Result, Schema, Silent, Source, SourceName, StreamSpec, TableSpec, Value, batches};
 
-struct Notes(SourceName, PathBuf);
+pub struct Notes(pub SourceName, pub PathBuf);
 
 impl Source for Notes {
     fn name(&self) -> &SourceName {

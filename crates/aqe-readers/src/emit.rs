@@ -40,6 +40,8 @@ pub(crate) struct Emitter {
     packed: Option<PackedRecords>,
     rejects: Vec<Reject>,
     bytes: usize,
+    #[cfg(test)]
+    source: SourceName,
 }
 
 impl Emitter {
@@ -92,6 +94,8 @@ impl Emitter {
     }
 
     fn send(&mut self, last: bool) -> Result<(), Stop> {
+        #[cfg(test)]
+        panic_if_told(&self.source);
         let batch = Batch {
             stream: self.stream.clone(),
             records: std::mem::take(&mut self.records),
@@ -121,6 +125,8 @@ where
         packed: None,
         rejects: Vec::new(),
         bytes: 0,
+        #[cfg(test)]
+        source: name.clone(),
     };
     let mut errors = sender;
     let source = name.clone();
@@ -148,6 +154,26 @@ where
 pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a message")
+}
+
+/// Sources whose next batch makes their reader panic.
+#[cfg(test)]
+static PANICS: std::sync::Mutex<Vec<SourceName>> = std::sync::Mutex::new(Vec::new());
+
+/// Makes the reader of a source panic at its next batch.
+#[cfg(test)]
+pub(crate) fn panic_in_next_reading(name: &SourceName) {
+    crate::json::lock(&PANICS).push(name.clone());
+}
+
+#[cfg(test)]
+fn panic_if_told(name: &SourceName) {
+    let told = {
+        let mut panics = crate::json::lock(&PANICS);
+        let position = panics.iter().position(|told| told == name);
+        position.map(|position| panics.remove(position)).is_some()
+    };
+    assert!(!told, "told to panic");
 }
 
 #[cfg(test)]

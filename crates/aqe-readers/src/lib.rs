@@ -19,6 +19,8 @@
 #![deny(missing_docs, clippy::print_stdout, clippy::print_stderr)]
 
 mod category;
+#[cfg(test)]
+mod conformance;
 mod discover;
 mod emit;
 mod file;

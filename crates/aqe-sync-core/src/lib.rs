@@ -18,6 +18,10 @@
 //! | account | [`report`] | all of it | [`Report`] |
 //!
 //! [`mod@verify`] compares both ends without any of it.
+//!
+//! With the feature `testkit` the module `testkit` checks any implementation of
+//! [`Source`], [`Sink`], [`Transform`] and [`ConflictPolicy`] against what these
+//! traits promise, and injects faults.
 
 #![deny(missing_docs, clippy::print_stdout, clippy::print_stderr)]
 
@@ -37,6 +41,8 @@ pub mod schema;
 pub mod sink;
 pub mod source;
 pub mod tables;
+#[cfg(feature = "testkit")]
+pub mod testkit;
 mod transform;
 mod value;
 pub mod verify;

@@ -1,6 +1,8 @@
 //! Where records come from.
 
+use std::any::Any;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use futures::StreamExt as _;
@@ -10,7 +12,7 @@ use futures::stream::{self, BoxStream};
 use crate::packed::PackedRecords;
 use crate::record::{Record, Reject};
 use crate::schema::Deletes;
-use crate::{Result, SourceName, StreamName, TableSpec};
+use crate::{Error, Result, SourceName, StreamName, TableSpec};
 
 /// One logical table that a source offers.
 #[derive(Clone, Debug)]
@@ -128,6 +130,33 @@ pub trait Source: Send + Sync {
     }
 }
 
+/// A source that somebody else looks at, too.
+impl<S: Source> Source for Arc<S> {
+    fn name(&self) -> &SourceName {
+        S::name(self)
+    }
+
+    fn priority(&self) -> i32 {
+        S::priority(self)
+    }
+
+    fn streams(&self) -> impl Future<Output = Result<Vec<StreamSpec>>> + Send {
+        S::streams(self)
+    }
+
+    fn fingerprint(&self) -> impl Future<Output = Result<Option<Fingerprint>>> + Send {
+        S::fingerprint(self)
+    }
+
+    fn read(&self, request: ReadRequest) -> BatchStream {
+        S::read(self, request)
+    }
+
+    fn notes(&self) -> Vec<String> {
+        S::notes(self)
+    }
+}
+
 /// [`Source`] behind a pointer. Implemented for every source; not for implementing.
 pub trait DynSource: Send + Sync {
     /// See [`Source::name`].
@@ -174,13 +203,14 @@ impl<S: Source> DynSource for S {
 ///
 /// `records` gives the records of one requested stream. Its error ends the
 /// stream without the mark that it was whole: what could not be read must never
-/// look as if it were gone.
+/// look as if it were gone. So does a panic in it.
 pub fn batches<F>(request: ReadRequest, mut records: F) -> BatchStream
 where
     F: FnMut(&StreamName) -> Result<Vec<Record>> + Send + 'static,
 {
     let all = request.streams.into_iter().flat_map(move |stream| {
-        let (pending, mut failure) = match records(&stream.name) {
+        let caught = catch_unwind(AssertUnwindSafe(|| records(&stream.name)));
+        let (pending, mut failure) = match caught.unwrap_or_else(|panic| Err(panicked(&stream.name, panic.as_ref()))) {
             Ok(records) => (records, None),
             Err(error) => (Vec::new(), Some(error)),
         };
@@ -213,4 +243,10 @@ where
         })
     });
     stream::iter(all).boxed()
+}
+
+fn panicked(stream: &StreamName, panic: &(dyn Any + Send)) -> Error {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a message");
+    Error::internal(format!("the reader panicked: {text}")).during(format!("reading {stream}"))
 }

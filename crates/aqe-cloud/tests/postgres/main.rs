@@ -1,5 +1,6 @@
 //! The hub against a real PostgreSQL, which the tests start themselves.
 
+mod conformance;
 mod connection;
 mod connection_tls;
 mod doctor;

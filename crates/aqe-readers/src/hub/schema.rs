@@ -106,11 +106,13 @@ fn create_table(table: &TableSpec) -> String {
 }
 
 /// How a column type is stored: moments as ISO 8601 text, vectors as float32
-/// little-endian, JSON as its text, booleans as 0 and 1.
+/// little-endian, JSON as its text, booleans as 0 and 1. Tables made by earlier
+/// versions have REAL where doubles are ANY now: both are read alike.
 fn sql_type(kind: ColumnType) -> &'static str {
     match kind {
         ColumnType::Bool | ColumnType::Int => "INTEGER",
-        ColumnType::Float => "REAL",
+        // A REAL column keeps whole numbers as integers, which have no negative zero.
+        ColumnType::Float => "ANY",
         ColumnType::Text | ColumnType::Json | ColumnType::Timestamp => "TEXT",
         ColumnType::Bytes | ColumnType::Vector(_) => "BLOB",
     }

@@ -6,6 +6,8 @@ use std::process::Output;
 
 use aqe_sync_workspace::postgres::{Cluster, Database};
 
+use serde_json::Value;
+
 use crate::program::{json, program, said, sample};
 
 struct Project {

@@ -17,6 +17,7 @@ mod moments;
 mod policies;
 mod records;
 mod support;
+mod testkit;
 #[path = "../../../../tests/support/type_mapping.rs"]
 #[expect(unreachable_pub, reason = "other crates reach it through the package that it belongs to")]
 mod type_mapping;
