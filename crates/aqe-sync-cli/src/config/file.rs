@@ -31,7 +31,7 @@ pub(super) fn read(path: &Path, root: &Path, home: Option<&Path>) -> Result<Laye
     parse(&text, path.strip_prefix(root).unwrap_or(path), root, home)
 }
 
-fn parse(text: &str, path: &Path, root: &Path, home: Option<&Path>) -> Result<Layer, Failure> {
+pub(super) fn parse(text: &str, path: &Path, root: &Path, home: Option<&Path>) -> Result<Layer, Failure> {
     let file = File { text, path };
     // The parser's own display would repeat the line, which may hold a password.
     let parsed = DeTable::parse(text).map_err(|error| {
