@@ -183,4 +183,18 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn a_url_under_the_wrong_key_keeps_its_password() {
+        for text in [
+            "[postgres]\nvectors = \"postgres://u:hunter2@h\"",
+            "[tables.events]\npolicy = \"postgres://u:hunter2@h\"",
+            "[tables.events]\npolicy = \"first_of(immutable, postgres://u:hunter2@h)\"",
+            "[tables.events]\npolicy = \"first_of(immutable, postgres://u:hunter2,x@h)\"",
+            "[tables.events]\npolicy = 'postgres://u:\"hunter2\\@h'",
+        ] {
+            let message = parse_text(text).expect_err(text).message;
+            assert!(!message.contains("hunter2") && message.contains("********"), "{message}");
+        }
+    }
 }
