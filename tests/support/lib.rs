@@ -1,5 +1,5 @@
 //! Support for the workspace's own tests, examples and benches: a throwaway PostgreSQL, links
-//! that break or are slow, and servers with vector extensions.
+//! that break or are slow, servers with vector extensions, and fuzzing.
 //!
 //! Not published. Everything here panics with one clear line when the machine lacks what a test
 //! needs, because a test that cannot run has not passed.
@@ -7,6 +7,7 @@
 #![allow(clippy::missing_panics_doc, reason = "a test's support says what is wrong by panicking, everywhere")]
 
 pub mod environment;
+pub mod fuzz;
 pub mod latency;
 pub mod postgres;
 pub mod proxy;

@@ -31,7 +31,7 @@ pub(super) fn read(path: &Path, root: &Path, home: Option<&Path>) -> Result<Laye
     parse(&text, path.strip_prefix(root).unwrap_or(path), root, home)
 }
 
-fn parse(text: &str, path: &Path, root: &Path, home: Option<&Path>) -> Result<Layer, Failure> {
+pub(super) fn parse(text: &str, path: &Path, root: &Path, home: Option<&Path>) -> Result<Layer, Failure> {
     let file = File { text, path };
     // The parser's own display would repeat the line, which may hold a password.
     let parsed = DeTable::parse(text).map_err(|error| {
@@ -181,6 +181,20 @@ mod tests {
             for part in parts {
                 assert!(message.contains(part), "{message} lacks {part}");
             }
+        }
+    }
+
+    #[test]
+    fn a_url_under_the_wrong_key_keeps_its_password() {
+        for text in [
+            "[postgres]\nvectors = \"postgres://u:hunter2@h\"",
+            "[tables.events]\npolicy = \"postgres://u:hunter2@h\"",
+            "[tables.events]\npolicy = \"first_of(immutable, postgres://u:hunter2@h)\"",
+            "[tables.events]\npolicy = \"first_of(immutable, postgres://u:hunter2,x@h)\"",
+            "[tables.events]\npolicy = 'postgres://u:\"hunter2\\@h'",
+        ] {
+            let message = parse_text(text).expect_err(text).message;
+            assert!(!message.contains("hunter2") && message.contains("********"), "{message}");
         }
     }
 }

@@ -64,6 +64,8 @@ impl Hub {
 impl fmt::Display for Hub {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            // What begins with slashes would lose two of them when it is read again.
+            Self::Embedded { given, .. } if given.starts_with("//") => write!(f, "sqlite://{given}"),
             Self::Embedded { given, .. } => write!(f, "sqlite:{given}"),
             Self::Postgres(url) => f.write_str(&mask(url)),
             Self::Tunnel { port, database, user } => {
@@ -89,6 +91,16 @@ mod tests {
         match Hub::parse(text, Path::new("/project"), Some(Path::new("/home/me"))) {
             Ok(Hub::Embedded { path, .. }) => path,
             other => panic!("{text}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_is_shown_of_a_hub_leads_to_the_same_hub() {
+        for text in
+            ["sqlite:////data/hub.db", "sqlite:///data/hub.db", "sqlite:/data/hub.db", "sqlite:hub.db", "sqlite:~/h"]
+        {
+            let hub = Hub::parse(text, Path::new("/project"), Some(Path::new("/home/me"))).expect(text);
+            assert_eq!(path(&hub.to_string()), path(text), "{text}");
         }
     }
 

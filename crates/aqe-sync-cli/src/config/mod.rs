@@ -2,6 +2,8 @@
 
 mod describe;
 mod file;
+#[cfg(test)]
+mod fuzz;
 mod hub;
 mod layer;
 mod nearest;

@@ -7,7 +7,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::nearest::nearest;
-use super::secret::mask;
+use super::secret::{MASK, mask};
 use super::setting::{Origin, Setting};
 use crate::exit::Failure;
 
@@ -173,10 +173,19 @@ impl<'a> Section<'a> {
     }
 }
 
-/// A value may repeat a URL that was put under the wrong key.
+/// A value may be a URL that was put under the wrong key.
 fn mask_within(problem: &str, value: &str) -> String {
-    let masked = mask(value);
-    if value.contains("://") || value.contains('@') { problem.replace(value, &masked) } else { problem.to_owned() }
+    if !(value.contains("://") || value.contains('@')) {
+        return problem.to_owned();
+    }
+    if problem.contains(value) {
+        return problem.replace(value, &mask(value));
+    }
+    // Repeated in part or in another spelling, a password cannot be told from the rest.
+    match (problem.find('"'), problem.rfind('"')) {
+        (Some(start), Some(end)) => format!("{}\"{MASK}{}", &problem[..start], &problem[end..]),
+        _ => problem.to_owned(),
+    }
 }
 
 fn kind(value: &DeValue<'_>) -> &'static str {

@@ -124,7 +124,8 @@ impl Address {
         let (user, database) = (encoded(&self.user), encoded(&self.database));
         match &self.endpoint {
             Endpoint::Tcp(host) if host.contains(':') => {
-                format!("postgres://{user}@[{host}]:{}/{database}", self.port)
+                // An interface follows behind a %, which a URL has as %25 (RFC 6874).
+                format!("postgres://{user}@[{}]:{}/{database}", host.replace('%', "%25"), self.port)
             }
             Endpoint::Tcp(host) => format!("postgres://{user}@{}:{}/{database}", encoded(host), self.port),
             Endpoint::Unix(folder) => {

@@ -311,7 +311,7 @@ mod tests {
         for (host, shown) in [
             ("::1", "postgres://me@[::1]:5432/me"),
             ("[::1]", "postgres://me@[::1]:5432/me"),
-            ("fe80::1%eth0", "postgres://me@[fe80::1%eth0]:5432/me"),
+            ("fe80::1%eth0", "postgres://me@[fe80::1%25eth0]:5432/me"),
             ("/run/my pg", "postgres://me@/me?host=/run/my%20pg&port=5432"),
             ("my_hub.example.", "postgres://me@my_hub.example.:5432/me"),
         ] {
