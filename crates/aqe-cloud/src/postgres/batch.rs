@@ -4,8 +4,7 @@ use std::pin::Pin;
 
 use aqe_sync_core::meet::{Settled, Stored, contributions_to_json};
 use aqe_sync_core::{
-    Change, ColumnType, ContentHash, Environment, Json, Key, Operation, Result, Row, StreamId, TableSpec, Timestamp,
-    Value,
+    Change, ColumnType, ContentHash, Json, Key, Operation, Result, Row, StreamId, TableSpec, Timestamp, Value,
 };
 use bytes::Bytes;
 use futures::SinkExt as _;
@@ -200,7 +199,6 @@ pub(super) async fn copy_new(
     const LEADING: usize = 7;
     let mut bytes = CopyRows::new(LEADING + table.columns().len());
     let StreamId { environment, source, stream } = common.stream;
-    let environment: &Environment = environment;
     for change in changes {
         let Operation::Upsert(row) = &change.operation else { continue };
         bytes.begin_row();

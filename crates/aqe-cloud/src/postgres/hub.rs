@@ -14,7 +14,8 @@ use futures::{FutureExt as _, SinkExt as _, StreamExt as _};
 use tokio::runtime::{Builder, Runtime};
 
 use super::connections::{Connections, Dialing};
-use super::link::{Address, Budget, Connector, Direct, retry};
+use super::failure::Failure;
+use super::link::{Address, Budget, Connector, Direct, Link, retry};
 use super::rows::{self, Wanted};
 use super::schema::{self, Mode, Setup};
 use super::statements::{Brackets, Dialect};
@@ -146,10 +147,7 @@ impl HubBuilder {
         let runtime = Background(Some(runtime));
         let opening = handle.clone().spawn(self.connect(handle));
         let opened = futures::executor::block_on(opening).map_err(|_| stopped())??;
-        Ok(opened.map(|opened| {
-            let Opened { name, identity, warnings, connections } = opened;
-            PostgresHub { name, identity, warnings, connections, _runtime: runtime }
-        }))
+        Ok(opened.map(|(opened, connections)| PostgresHub { opened, connections, _runtime: runtime }))
     }
 
     /// How the server is reached, and which schema is the hub's.
@@ -180,7 +178,7 @@ impl HubBuilder {
         Ok(PlannedScript { sql: schema::script(&self.schema, &flavour, &self.setup, tables), notes })
     }
 
-    async fn connect(self, runtime: tokio::runtime::Handle) -> Result<Result<Opened>> {
+    async fn connect(self, runtime: tokio::runtime::Handle) -> Result<Result<(Opened, Arc<Connections>)>> {
         let dialing = Dialing { address: self.address, connector: self.connector };
         let dry = self.opening == Opening::DryRun;
         // A server that is about to be there is worth a moment.
@@ -205,11 +203,11 @@ impl HubBuilder {
             begun.map_err(|error| link.fault("beginning a dry run", error))?;
         }
         let dialect = Dialect { schema: self.schema, vectors: Vectors::new(opened.flavour().clone()), brackets };
-        let name = dialing.address.shown();
         let (identity, warnings) = (opened.id().to_owned(), opened.warnings().to_vec());
+        let found = Opened { name: dialing.address.shown(), identity, warnings };
         let lanes = if dry { 1 } else { self.connections };
         let connections = Arc::new(Connections::new(dialing, runtime, dialect, opened, link, distance, lanes));
-        Ok(Ok(Opened { name, identity, warnings, connections }))
+        Ok(Ok((found, connections)))
     }
 }
 
@@ -231,18 +229,16 @@ impl HubBuilder {
 /// # }
 /// ```
 pub struct PostgresHub {
-    name: String,
-    identity: String,
-    warnings: Vec<String>,
+    opened: Opened,
     pub(super) connections: Arc<Connections>,
     _runtime: Background,
 }
 
+/// What was found on opening a hub.
 struct Opened {
     name: String,
     identity: String,
     warnings: Vec<String>,
-    connections: Arc<Connections>,
 }
 
 /// The hub's runtime. Whoever drops the hub may be on a runtime of their own, where
@@ -279,7 +275,7 @@ impl PostgresHub {
 
     /// What a person should know about the hub, as found on opening it.
     pub fn warnings(&self) -> &[String] {
-        &self.warnings
+        &self.opened.warnings
     }
 
     /// Makes sure that tables are there with all their columns, in one round trip. Says
@@ -333,10 +329,12 @@ impl Connections {
             let mut sender = sender.clone();
             async move { sender.send(Ok(rows)).await.is_ok() }
         };
+        let failed =
+            |link: &Link, failure: Failure| failure.into_error(link, "reading the hub").context("table", table.name());
         if !self.is_dry_run() {
             let link = self.reader().await?;
             let read = rows::known(&link, &self.dialect, stream, table, wanted, each).await;
-            return read.map_err(|failure| failure.into_error(&link, "reading the hub").context("table", table.name()));
+            return read.map_err(|failure| failed(&link, failure));
         }
         // There is one connection, which has to be free for whatever is done with the rows.
         let link = self.asking().await?;
@@ -346,7 +344,7 @@ impl Connections {
             std::future::ready(true)
         };
         let read = rows::known(&link, &self.dialect, stream, table, wanted, collect).await;
-        read.map_err(|failure| failure.into_error(&link, "reading the hub").context("table", table.name()))?;
+        read.map_err(|failure| failed(&link, failure))?;
         for rows in all {
             if !each(rows).await {
                 break;
@@ -360,7 +358,7 @@ impl Sink for PostgresHub {
     type Txn = PostgresTxn;
 
     fn name(&self) -> &str {
-        &self.name
+        &self.opened.name
     }
 
     fn lanes(&self) -> usize {
@@ -372,7 +370,7 @@ impl Sink for PostgresHub {
     }
 
     async fn identity(&self) -> Result<String> {
-        Ok(self.identity.clone())
+        Ok(self.opened.identity.clone())
     }
 
     async fn prepare(&self, table: &Arc<TableSpec>) -> Result<()> {

@@ -121,7 +121,7 @@ impl Settings {
     }
 }
 
-/// The database at the near end of a tunnel, where the mission's variables name one and
+/// The database at the near end of a tunnel, where the `GCP_*` variables name one and
 /// nothing names a hub.
 fn tunnelled(gcp: &GcpLayer) -> Option<Setting<Hub>> {
     let port = gcp.tunnel_port.as_ref()?;
