@@ -49,6 +49,14 @@ pub struct BatchLimits {
     pub bytes: usize,
 }
 
+impl BatchLimits {
+    /// For what is read on the way to deliveries of this size: some of it waits on both
+    /// sides of the reader, so smaller pieces take less memory.
+    pub(crate) fn for_reading(self) -> Self {
+        Self { rows: self.rows.div_ceil(4), bytes: self.bytes.div_ceil(4) }
+    }
+}
+
 impl Default for BatchLimits {
     fn default() -> Self {
         Self { rows: 5_000, bytes: 3 << 20 }

@@ -116,7 +116,7 @@ impl<'r, S: Sink> Reader<'r, S> {
 
     /// Reads all streams, one after the other.
     async fn streams(&mut self, source: &dyn DynSource, streams: &[StreamSpec], underway: &mut Underway) -> Result<()> {
-        let request = ReadRequest { streams: streams.to_vec(), limits: self.run.options.limits };
+        let request = ReadRequest { streams: streams.to_vec(), limits: self.run.options.limits.for_reading() };
         let mut batches = source.read_dyn(request);
         let mut waiting = streams.to_vec();
         let mut current: Option<StreamRun<'r>> = None;

@@ -102,15 +102,16 @@ fn deliveries_into_one_table_start_in_the_order_of_their_streams() {
 
 #[test]
 fn a_stream_is_read_no_further_than_one_full_outbox_ahead() {
-    let world = world(4, 2);
+    let world = world(4, 8);
     let source = source("a", 40);
     let mut read = Vec::new();
     world.run_choosing(Mode::Incremental, &[&source], |_| {
         read.push(source.taken());
         0
     });
-    // One batch without records, one on its way, one waiting; two more each time one arrives at most.
-    assert_eq!(read[..3], [3, 4, 5], "{read:?}");
+    // A quarter of a delivery is read at a time: one batch without records, four on their
+    // way, four waiting; four more each time a delivery arrives.
+    assert_eq!(read[..3], [9, 13, 17], "{read:?}");
 }
 
 #[test]
