@@ -3,8 +3,6 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use futures::StreamExt as _;
-
 use super::finish::Closed;
 use super::jobs::{Job, Jobs};
 use super::stream::StreamRun;
@@ -13,7 +11,8 @@ use crate::event::Event;
 use crate::ledger::{SourceState, SyncedStream};
 use crate::report::{Mode, Status, StreamReport, describe};
 use crate::source::{Batch, DynSource, Fingerprint, ReadRequest, StreamSpec};
-use crate::{Error, ErrorKind, Result, Retry, SourceName, StreamId, StreamName, TableSpec};
+use crate::walk::{Failure, Turn, Walk};
+use crate::{Error, Result, SourceName, StreamId, StreamName, TableSpec};
 
 /// What one source adds to the report.
 #[derive(Default)]
@@ -116,54 +115,39 @@ impl<'r, S: Sink> Reader<'r, S> {
 
     /// Reads all streams, one after the other.
     async fn streams(&mut self, source: &dyn DynSource, streams: &[StreamSpec], underway: &mut Underway) -> Result<()> {
-        let request = ReadRequest { streams: streams.to_vec(), limits: self.run.options.limits.for_reading() };
-        let mut batches = source.read_dyn(request);
-        let mut waiting = streams.to_vec();
+        let (run, streams) = (self.run, streams.to_vec());
+        let mut walk = Walk::new(source, ReadRequest { streams, limits: run.options.limits.for_reading() });
         let mut current: Option<StreamRun<'r>> = None;
-        let failure = loop {
-            let batch = match batches.next().await {
-                Some(Ok(batch)) => batch,
-                Some(Err(error)) => break Some(error),
-                None => break None,
-            };
-            if current.as_ref().is_none_or(|stream| stream.name() != &batch.stream) {
-                if let Some(stream) = current.take() {
-                    underway.streams.push(self.abandon(stream, &cut_off(source)).await);
+        loop {
+            match walk.next().await {
+                Turn::Begins(spec) => current = Some(self.begin(source, spec).await),
+                Turn::Batch(batch) => {
+                    if let Some(stream) = current.as_mut() {
+                        self.batch(stream, batch).await;
+                    }
                 }
-                let Some(position) = waiting.iter().position(|spec| spec.name == batch.stream) else {
-                    break Some(Error::internal(format!(
-                        "a batch of stream {}, which was not asked for",
-                        batch.stream
-                    )));
-                };
-                current = Some(self.begin(source, waiting.remove(position)).await);
+                Turn::Ends(cut_off) => {
+                    if let Some(stream) = current.take() {
+                        underway.streams.push(self.end(stream, cut_off.as_ref()).await);
+                        // So much may be unfinished before reading goes on.
+                        run.lanes.room(2 * run.options.limits.bytes).await;
+                    }
+                }
+                Turn::Over(None) => return Ok(()),
+                Turn::Over(Some(Failure { error, unread })) => {
+                    if let Some(stream) = current.take() {
+                        underway.streams.push(self.end(stream, Some(&error)).await);
+                    }
+                    underway.streams.extend(unread.into_iter().map(|spec| {
+                        let mut report =
+                            StreamReport::new(source.name().clone(), spec.name, spec.table.name().as_str());
+                        report.fail(&error);
+                        Job::Done(Closed::of(report))
+                    }));
+                    return Err(error);
+                }
             }
-            let Some(stream) = current.as_mut() else {
-                continue;
-            };
-            let last = batch.last;
-            self.batch(stream, batch).await;
-            if last && let Some(stream) = current.take() {
-                let run = self.run;
-                underway.streams.push(self.jobs.start(stream.finish(run)).await);
-                // So much may be unfinished before reading goes on.
-                run.lanes.room(2 * run.options.limits.bytes).await;
-            }
-        };
-        let error = match failure {
-            Some(error) => error,
-            None if current.is_none() && waiting.is_empty() => return Ok(()),
-            None => cut_off(source),
-        };
-        if let Some(stream) = current {
-            underway.streams.push(self.abandon(stream, &error).await);
         }
-        for spec in waiting {
-            let mut report = StreamReport::new(source.name().clone(), spec.name, spec.table.name().as_str());
-            report.fail(&error);
-            underway.streams.push(Job::Done(Closed::of(report)));
-        }
-        Err(error)
     }
 
     async fn begin(&mut self, source: &dyn DynSource, spec: StreamSpec) -> StreamRun<'r> {
@@ -198,9 +182,12 @@ impl<'r, S: Sink> Reader<'r, S> {
         });
     }
 
-    /// Reads a stream no more, before its end.
-    async fn abandon(&mut self, stream: StreamRun<'r>, error: &Error) -> Job<Closed> {
-        self.jobs.start(stream.abandon(self.run, describe(error))).await
+    /// Reads a stream no more: it was read to its end, or is cut off by an error.
+    async fn end(&mut self, stream: StreamRun<'r>, cut_off: Option<&Error>) -> Job<Closed> {
+        match cut_off {
+            None => self.jobs.start(stream.finish(self.run)).await,
+            Some(error) => self.jobs.start(stream.abandon(self.run, describe(error))).await,
+        }
     }
 }
 
@@ -300,11 +287,4 @@ impl<S: Sink> Run<'_, S> {
             stream: spec.name.clone(),
         }
     }
-}
-
-fn cut_off(source: &dyn DynSource) -> Error {
-    Error::new(ErrorKind::Internal, "the source stopped before the end of a stream")
-        .during(format!("reading {}", source.name()))
-        .advice("nothing counts as deleted; the next sync tries again")
-        .retry(Retry::Later)
 }

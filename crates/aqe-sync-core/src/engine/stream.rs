@@ -20,7 +20,7 @@ use crate::report::{Mode, StreamReport, describe};
 use crate::schema::Mutability;
 use crate::source::{Batch, StreamSpec};
 use crate::transform::apply_all;
-use crate::{ContentHash, Contributor, Error, Result, StreamId, StreamName};
+use crate::{ContentHash, Contributor, Error, Result, StreamId};
 
 /// So many records are looked at before what is on its way may take its next step.
 const STRIDE: usize = 128;
@@ -107,10 +107,6 @@ impl<'r> StreamRun<'r> {
             Err(error) => this.fail_sink(&error),
         }
         this
-    }
-
-    pub(super) fn name(&self) -> &StreamName {
-        &self.id.stream
     }
 
     pub(super) fn failed(&self) -> bool {
