@@ -334,19 +334,36 @@ impl fmt::Display for PolicySpec {
 impl FromStr for PolicySpec {
     type Err = Error;
 
+    /// A `first_of` inside another means the same as its members in its place.
     fn from_str(text: &str) -> Result<Self> {
         let text = text.trim();
-        if let Some(inner) = text.strip_prefix("first_of(").and_then(|rest| rest.strip_suffix(')')) {
-            // A nested first_of means the same as its members in its place.
-            let members = inner.replace("first_of(", "").replace(')', "");
-            let policies = members.split(',').map(str::parse).collect::<Result<Vec<_>>>()?;
-            return Ok(Self::FirstOf(policies));
+        let unknown = || {
+            let known: Vec<&str> = NAMES.iter().map(|(name, _)| *name).collect();
+            Error::new(ErrorKind::Invalid, format!("{text:?} is not a conflict policy"))
+                .advice(format!("use one of {}, or first_of(a, b, …)", known.join(", ")))
+        };
+        let named = |name: &str| NAMES.iter().find(|(known, _)| *known == name).map(|(_, policy)| policy.clone());
+        if let Some(policy) = named(text) {
+            return Ok(policy);
         }
-        if let Some((_, policy)) = NAMES.iter().find(|(name, _)| *name == text) {
-            return Ok(policy.clone());
+        let (mut policies, mut depth, mut rest) = (Vec::new(), 0_usize, text);
+        loop {
+            while let Some(inside) = rest.strip_prefix("first_of(") {
+                (rest, depth) = (inside.trim_start(), depth + 1);
+            }
+            let end = rest.find([',', '(', ')']).unwrap_or(rest.len());
+            policies.push(named(rest[..end].trim()).ok_or_else(unknown)?);
+            rest = &rest[end..];
+            while let Some(after) = rest.strip_prefix(')').filter(|_| depth > 0) {
+                (rest, depth) = (after.trim_start(), depth - 1);
+            }
+            match rest.strip_prefix(',') {
+                Some(next) if depth > 0 => rest = next.trim_start(),
+                _ if depth == 0 && rest.is_empty() && text.starts_with("first_of(") => {
+                    return Ok(Self::FirstOf(policies));
+                }
+                _ => return Err(unknown()),
+            }
         }
-        let known: Vec<&str> = NAMES.iter().map(|(name, _)| *name).collect();
-        Err(Error::new(ErrorKind::Invalid, format!("{text:?} is not a conflict policy"))
-            .advice(format!("use one of {}, or first_of(a, b, …)", known.join(", "))))
     }
 }

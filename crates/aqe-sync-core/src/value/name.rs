@@ -73,7 +73,9 @@ impl Environment {
     /// Checks a name given by a person.
     ///
     /// # Errors
-    /// When it is empty, longer than [`Self::MAX_BYTES`] or holds a control character.
+    /// When it is empty, longer than [`Self::MAX_BYTES`], holds a control character, or is
+    /// a URL: that is a hub's address by mistake, perhaps with a password, and a name goes
+    /// into every row. The message does not repeat it.
     pub fn parse(name: &str) -> Result<Self> {
         let problem = if name.trim().is_empty() {
             "an environment name cannot be empty"
@@ -81,6 +83,8 @@ impl Environment {
             "an environment name has at most 255 bytes"
         } else if name.chars().any(char::is_control) {
             "an environment name cannot hold control characters"
+        } else if name.contains("://") {
+            "an environment name cannot be a URL"
         } else {
             return Ok(Self::new(name));
         };
@@ -189,5 +193,19 @@ pub struct Quoted<'a>(pub &'a str);
 impl fmt::Display for Quoted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "\"{}\"", self.0.replace('"', "\"\""))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_environment_is_named_by_a_person_and_not_by_a_hubs_address() {
+        assert_eq!(Environment::parse("laptop:web").map(|name| name.to_string()).ok().as_deref(), Some("laptop:web"));
+        for name in ["", "  ", "a\nb", "postgres://agent:hunter2@db/memory"] {
+            let error = Environment::parse(name).expect_err(name).to_string();
+            assert!(!error.contains("hunter2"), "{error}");
+        }
     }
 }

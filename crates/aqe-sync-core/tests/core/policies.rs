@@ -111,8 +111,29 @@ proptest! {
 
 #[test]
 fn names_that_are_no_policies_are_refused_with_those_that_are() {
-    for text in ["", "newest", "first_of()", "first_of(newer_wins,)", "first_of(newer_wins"] {
+    for text in [
+        "",
+        "newest",
+        "first_of()",
+        "first_of(newer_wins,)",
+        "first_of(newer_wins",
+        "first_of(newer)_wins)",
+        "first_of(newer_wins))",
+        "first_of(newer_wins) hub_wins",
+        "first_of(newer_wins), hub_wins",
+        "first_of(first_of(newer_wins, hub_wins)",
+        "newer_wins, hub_wins",
+    ] {
         let error = text.parse::<PolicySpec>().expect_err(text).to_string();
         assert!(error.contains("higher_confidence"), "{error}");
     }
+}
+
+#[test]
+fn a_policy_among_policies_is_spelled_out() {
+    let nested: PolicySpec =
+        "first_of( first_of(higher_confidence ,newer_wins) , hub_wins )".parse().expect("a policy");
+    assert_eq!(nested.to_string(), "first_of(higher_confidence, newer_wins, hub_wins)");
+    let deep = format!("{}hub_wins{}", "first_of(".repeat(100_000), ")".repeat(100_000));
+    assert_eq!(deep.parse::<PolicySpec>().expect("a policy").to_string(), "first_of(hub_wins)");
 }
