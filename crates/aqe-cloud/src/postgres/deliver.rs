@@ -8,7 +8,7 @@ use aqe_sync_core::{Change, Delivery, Operation, Pushed, Result, SinkTxn as _, S
 use super::batch::{SMALL, SMALL_FROM_AFAR};
 use super::connections::{Connections, lock};
 use super::link::retry;
-use super::order::{Needs, Order};
+use super::order::{Given, Needs, Order};
 use super::push::{Push, Sent, Way};
 use super::table::Table;
 use super::txn::{Opened, PostgresTxn};
@@ -115,10 +115,13 @@ impl Connections {
             None if arrays => 0,
             _ => (0..self.lanes.len()).min_by_key(|lane| self.lanes[*lane].load()).unwrap_or(0),
         };
-        let last = Last { stream: stream.clone(), lane, count: routes.get(&name).map_or(0, |last| last.count) + 1 };
-        routes.insert(name.clone(), last);
+        let last = routes.get(&name);
+        // Whoever comes first to a key decides what the policy of the table sees.
+        let after = last.filter(|last| last.stream != *stream).map(|last| last.given.clone());
+        let count = last.map_or(0, |last| last.count) + 1;
+        let order = Arc::new(self.orders.join(stream, arrays.then_some(lane), after));
+        routes.insert(name.clone(), Last { stream: stream.clone(), lane, count, given: order.given() });
         self.lanes[lane].add_load(size);
-        let order = Arc::new(self.orders.join(stream, arrays.then_some(lane)));
         Route { connections: Arc::clone(self), order, arrays, table: name, lane, size }
     }
 }
@@ -127,6 +130,7 @@ impl Connections {
 pub(super) struct Last {
     stream: StreamId,
     lane: usize,
+    given: Given,
     /// How many deliveries into the table are on their way.
     count: usize,
 }
@@ -134,7 +138,7 @@ pub(super) struct Last {
 /// A delivery's place on a lane, until it is dropped.
 pub(super) struct Route {
     connections: Arc<Connections>,
-    order: Arc<Order>,
+    pub(super) order: Arc<Order>,
     /// Whether it goes as parameters of one statement.
     arrays: bool,
     table: String,

@@ -434,7 +434,10 @@ impl Sink for PostgresHub {
         let table = connections.table(table);
         // Chosen before anything is waited for: deliveries keep the order they are given in.
         let route = connections.route(&stream, &table, &delivery.changes);
-        self.run(connections.deliver(stream, table, delivery, route)).await
+        let unheard = route.order.unheard();
+        let pushed = self.run(connections.deliver(stream, table, delivery, route)).await;
+        drop(unheard);
+        pushed
     }
 
     async fn finish(&self, report: &Report) -> Result<()> {

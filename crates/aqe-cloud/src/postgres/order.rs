@@ -6,8 +6,8 @@
 //! before it asks for a connection again, and all that follow it let go of theirs.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use aqe_sync_core::{Error, ErrorKind, Result, Retry, StreamId};
 use tokio::sync::watch;
@@ -23,7 +23,7 @@ pub(super) struct Orders {
 
 /// A delivery that was given, as seen by the one after it.
 #[derive(Clone)]
-struct Given {
+pub(super) struct Given {
     number: u64,
     line: Option<usize>,
     progress: watch::Receiver<Progress>,
@@ -34,10 +34,18 @@ pub(super) struct Order {
     number: u64,
     line: Option<usize>,
     before: Option<Given>,
-    own: watch::Sender<Progress>,
+    /// One of another stream that is to come first.
+    after: Option<Given>,
+    own: Arc<watch::Sender<Progress>>,
 }
 
-/// How far a delivery is. One that is dropped before it is durable has failed.
+/// Keeps a delivery in mind until whoever gave it hears of its end: before that it may
+/// be followed by another one, which has to fail with it.
+pub(super) struct Unheard {
+    _own: Arc<watch::Sender<Progress>>,
+}
+
+/// How far a delivery is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Progress {
     /// It does not have a connection, or has given it up.
@@ -45,6 +53,8 @@ enum Progress {
     /// It has a connection, and, once that is known, draws this version.
     Underway(Option<i64>),
     Durable,
+    /// It was dropped before it was durable.
+    Failed,
 }
 
 /// What a delivery that may start begins beside.
@@ -74,13 +84,14 @@ impl Orders {
     }
 
     /// Takes the place behind the last delivery of a stream. `line` is the connection of
-    /// a delivery that is sent as a whole: the next one may be sent right behind it.
-    pub(super) fn join(&self, stream: &StreamId, line: Option<usize>) -> Order {
-        let own = watch::Sender::new(Progress::Waiting);
+    /// a delivery that is sent as a whole: the next one may be sent right behind it. `after`
+    /// is one of another stream that it must not overtake.
+    pub(super) fn join(&self, stream: &StreamId, line: Option<usize>, after: Option<Given>) -> Order {
+        let own = Arc::new(watch::Sender::new(Progress::Waiting));
         let number = self.count.fetch_add(1, Ordering::Relaxed);
-        let given = Given { number, line, progress: own.subscribe() };
-        let before = lock(&self.last).insert(stream.clone(), given).filter(Given::is_on_way);
-        Order { number, line, before, own }
+        let mut order = Order { number, line, before: None, after, own };
+        order.before = lock(&self.last).insert(stream.clone(), order.given()).filter(Given::is_on_way);
+        order
     }
 }
 
@@ -92,6 +103,16 @@ impl Given {
 }
 
 impl Order {
+    /// As seen by those after it.
+    pub(super) fn given(&self) -> Given {
+        Given { number: self.number, line: self.line, progress: self.own.subscribe() }
+    }
+
+    /// To be kept until whoever gave the delivery hears of its end.
+    pub(super) fn unheard(&self) -> Unheard {
+        Unheard { _own: Arc::clone(&self.own) }
+    }
+
     /// What tells this delivery from the others of its hub.
     pub(super) fn number(&self) -> u64 {
         self.number
@@ -108,16 +129,20 @@ impl Order {
     /// # Errors
     /// When the one before it failed: then this one must not become durable either.
     pub(super) async fn start(&self, needs: Needs) -> Result<Beside> {
+        if let Some(mut after) = self.after.clone() {
+            // Its connection is asked for next; whether it gets through is its own affair.
+            let _ = after.progress.wait_for(|progress| *progress != Progress::Waiting).await;
+        }
         let Some(mut before) = self.before.clone() else { return Ok(Beside::Nothing) };
         let known = before.progress.wait_for(|progress| match (progress, needs) {
-            (Progress::Durable, _) | (Progress::Underway(_), Needs::Underway) => true,
+            (Progress::Durable | Progress::Failed, _) | (Progress::Underway(_), Needs::Underway) => true,
             (Progress::Underway(version), Needs::Version) => version.is_some(),
             _ => false,
         });
         match known.await.as_deref() {
             Ok(Progress::Underway(version)) => Ok(Beside::Another(*version)),
-            Ok(_) => Ok(Beside::Nothing),
-            Err(_) => Err(Error::new(ErrorKind::Io, "the batch before this one was not written")
+            Ok(Progress::Durable) => Ok(Beside::Nothing),
+            _ => Err(Error::new(ErrorKind::Io, "the batch before this one was not written")
                 .during("writing to the hub")
                 .advice("sync again: it goes on from what is there")
                 .retry(Retry::Exhausted)),
@@ -148,6 +173,18 @@ impl Order {
     }
 }
 
+impl Drop for Order {
+    fn drop(&mut self) {
+        self.own.send_if_modified(|progress| {
+            let failed = *progress != Progress::Durable;
+            if failed {
+                *progress = Progress::Failed;
+            }
+            failed
+        });
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use futures::FutureExt as _;
@@ -160,7 +197,7 @@ mod tests {
 
     #[test]
     fn the_first_delivery_waits_for_nothing() {
-        let order = Orders::default().join(&stream(), None);
+        let order = Orders::default().join(&stream(), None, None);
         assert_eq!(order.start(Needs::Durable).now_or_never().unwrap().unwrap(), Beside::Nothing);
         assert!(order.is_next().now_or_never().unwrap());
     }
@@ -168,7 +205,7 @@ mod tests {
     #[test]
     fn a_second_one_starts_beside_the_first_and_ends_behind_it() {
         let orders = Orders::default();
-        let (first, second) = (orders.join(&stream(), None), orders.join(&stream(), None));
+        let (first, second) = (orders.join(&stream(), None, None), orders.join(&stream(), None, None));
         assert!(second.start(Needs::Underway).now_or_never().is_none());
         first.underway(None);
         assert_eq!(second.start(Needs::Underway).now_or_never().unwrap().unwrap(), Beside::Another(None));
@@ -185,7 +222,7 @@ mod tests {
     #[test]
     fn whoever_follows_one_that_went_astray_gives_way_and_starts_again_behind_it() {
         let orders = Orders::default();
-        let (first, second) = (orders.join(&stream(), None), orders.join(&stream(), None));
+        let (first, second) = (orders.join(&stream(), None, None), orders.join(&stream(), None, None));
         first.underway(Some(7));
         first.astray();
         assert!(!second.is_next().now_or_never().unwrap());
@@ -197,7 +234,7 @@ mod tests {
     #[test]
     fn nothing_follows_one_that_failed_while_it_waited() {
         let orders = Orders::default();
-        let (first, second) = (orders.join(&stream(), None), orders.join(&stream(), None));
+        let (first, second) = (orders.join(&stream(), None, None), orders.join(&stream(), None, None));
         first.underway(Some(7));
         drop(first);
         assert!(!second.is_next().now_or_never().unwrap());
@@ -206,7 +243,7 @@ mod tests {
         second.underway(Some(8));
         drop(second);
         assert_eq!(
-            orders.join(&stream(), None).start(Needs::Durable).now_or_never().unwrap().unwrap(),
+            orders.join(&stream(), None, None).start(Needs::Durable).now_or_never().unwrap().unwrap(),
             Beside::Nothing
         );
     }
@@ -214,21 +251,49 @@ mod tests {
     #[test]
     fn only_what_is_on_one_connection_is_sent_in_line() {
         let orders = Orders::default();
-        let first = orders.join(&stream(), Some(0));
-        assert_eq!(orders.join(&stream(), Some(0)).in_line_behind(), Some(first.number()));
-        let third = orders.join(&stream(), Some(0));
+        let first = orders.join(&stream(), Some(0), None);
+        assert_eq!(orders.join(&stream(), Some(0), None).in_line_behind(), Some(first.number()));
+        let third = orders.join(&stream(), Some(0), None);
         assert_eq!(third.in_line_behind(), None, "the second one is gone");
-        assert_eq!(orders.join(&stream(), Some(1)).in_line_behind(), None);
-        let fifth = orders.join(&stream(), None);
-        assert_eq!(orders.join(&stream(), None).in_line_behind(), None);
+        assert_eq!(orders.join(&stream(), Some(1), None).in_line_behind(), None);
+        let fifth = orders.join(&stream(), None, None);
+        assert_eq!(orders.join(&stream(), None, None).in_line_behind(), None);
         drop((third, fifth));
     }
 
     #[test]
     fn other_streams_are_not_concerned() {
         let orders = Orders::default();
-        let _first = orders.join(&stream(), None);
-        let other = orders.join(&StreamId { stream: "events".into(), ..stream() }, None);
+        let _first = orders.join(&stream(), None, None);
+        let other = orders.join(&StreamId { stream: "events".into(), ..stream() }, None, None);
         assert!(other.is_next().now_or_never().unwrap());
+    }
+
+    #[test]
+    fn one_that_failed_is_followed_by_nothing_until_whoever_gave_it_has_heard() {
+        let orders = Orders::default();
+        let first = orders.join(&stream(), None, None);
+        let unheard = first.unheard();
+        drop(first);
+        let second = orders.join(&stream(), None, None);
+        assert!(second.start(Needs::Durable).now_or_never().unwrap().is_err());
+        assert!(!second.is_next().now_or_never().unwrap());
+        drop((second, unheard));
+        let third = orders.join(&stream(), None, None);
+        assert_eq!(third.start(Needs::Durable).now_or_never().unwrap().unwrap(), Beside::Nothing);
+    }
+
+    #[test]
+    fn one_of_another_stream_is_not_overtaken_and_takes_nobody_down() {
+        let orders = Orders::default();
+        let first = orders.join(&stream(), None, None);
+        let other = orders.join(&StreamId { stream: "events".into(), ..stream() }, None, Some(first.given()));
+        assert!(other.start(Needs::Durable).now_or_never().is_none());
+        first.underway(None);
+        assert_eq!(other.start(Needs::Durable).now_or_never().unwrap().unwrap(), Beside::Nothing);
+        first.astray();
+        assert!(other.start(Needs::Durable).now_or_never().is_none());
+        drop(first);
+        assert_eq!(other.start(Needs::Durable).now_or_never().unwrap().unwrap(), Beside::Nothing);
     }
 }

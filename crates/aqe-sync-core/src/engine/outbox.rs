@@ -116,7 +116,7 @@ impl<'r> StreamRun<'r> {
         let place = place.unwrap_or_else(|| Arc::new(run.lanes.stand(self.spec.table.name())));
         place.load(outbox.weight());
         let (id, table) = (self.id.clone(), Arc::clone(&self.spec.table));
-        Some(Shipment { run, id, table, place, outbox, complete })
+        Some(Shipment { run, id, table, place, outbox, complete, broken: Arc::clone(&self.broken) })
     }
 
     /// Waits until at most so many deliveries are on their way.

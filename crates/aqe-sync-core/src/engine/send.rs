@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::lanes::Place;
 use super::outbox::Outbox;
@@ -13,7 +14,7 @@ use crate::record::{Change, DeadLetter, Operation};
 use crate::report::{Counters, Mode};
 use crate::rowjson::row_to_json;
 use crate::sink::{Applied, Delivery, Pushed, SinkTxn as _};
-use crate::{Contributor, Json, Result, StreamId, TableSpec};
+use crate::{Contributor, Error, ErrorKind, Json, Result, Retry, StreamId, TableSpec};
 
 /// A delivery that knows all that sending it needs; the stream is read on meanwhile.
 pub(super) struct Shipment<'r, S> {
@@ -24,6 +25,8 @@ pub(super) struct Shipment<'r, S> {
     pub(super) outbox: Outbox,
     /// Whether the stream was read to its end.
     pub(super) complete: bool,
+    /// Whether a delivery of the stream failed.
+    pub(super) broken: Arc<AtomicBool>,
 }
 
 /// What a delivery did. All of it is durable.
@@ -47,7 +50,7 @@ pub(super) struct Sent {
 impl<S: Sink> Shipment<'_, S> {
     /// Waits for a lane and sends.
     pub(super) async fn send(self) -> Result<Sent> {
-        let Self { run, id, table, place, outbox, complete } = self;
+        let Self { run, id, table, place, outbox, complete, broken } = self;
         let waiting = outbox.weight();
         let mut sent = Sent { complete, ..Sent::default() };
         let Outbox { changes, letters, refreshed, .. } = outbox;
@@ -68,16 +71,19 @@ impl<S: Sink> Shipment<'_, S> {
         let lane = place.lane(waiting).await;
         // The last delivery of a stream was its only holder: the next one may start now.
         drop(place);
-        sent.push(
-            run,
-            &id,
-            &table,
-            Delivery { changes: ours, letters, checkpoint: run.checkpoint(complete) },
-            &decided,
-        )
-        .await?;
+        // The sink knows of what it was given only: who waited here meanwhile is to follow
+        // nothing that failed, least of all with the checkpoint that says that all is there.
+        if broken.load(Ordering::Relaxed) {
+            return Err(Error::new(ErrorKind::Io, "the batch before this one was not written").retry(Retry::Exhausted));
+        }
+        let delivery = Delivery { changes: ours, letters, checkpoint: run.checkpoint(complete) };
+        let pushed = sent.push(run, &id, &table, delivery, &decided).await;
+        if pushed.is_err() {
+            // Before the lane is free for the next one.
+            broken.store(true, Ordering::Relaxed);
+        }
         drop(lane);
-        Ok(sent)
+        pushed.map(|()| sent)
     }
 }
 

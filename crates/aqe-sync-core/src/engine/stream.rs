@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use super::baseline::Baseline;
@@ -36,6 +37,8 @@ pub(super) struct StreamRun<'r> {
     pub(super) outbox: Outbox,
     /// The deliveries before what is in the outbox.
     pub(super) on_way: VecDeque<OnWay>,
+    /// Whether one of them failed, also before it is taken notice of.
+    pub(super) broken: Arc<AtomicBool>,
     /// Until the last delivery has started.
     pub(super) place: Option<Arc<Place<'r>>>,
     /// Whether a record came whose key cannot be told: it may be any of the
@@ -78,6 +81,7 @@ impl<'r> StreamRun<'r> {
             packed: None,
             outbox: Outbox::default(),
             on_way: VecDeque::new(),
+            broken: Arc::default(),
             place: Some(Arc::new(run.lanes.stand(spec.table.name()))),
             nameless: false,
             held_back: false,

@@ -1,5 +1,6 @@
 //! The core as a whole: engine, verification, and the pure parts by properties.
 
+mod abreast;
 mod accounts;
 mod conflicts;
 mod conversions;

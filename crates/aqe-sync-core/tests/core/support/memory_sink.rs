@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::poll_fn;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 
@@ -86,10 +87,14 @@ pub(super) struct Inner {
     prepared: BTreeSet<String>,
     faults: Vec<Fault>,
     lanes: usize,
+    abreast: usize,
     holding: bool,
     held: Vec<Held>,
     released: BTreeSet<u64>,
-    on_way: Vec<StreamId>,
+    /// With whether each is durable.
+    on_way: Vec<(StreamId, Arc<AtomicBool>)>,
+    /// Runs that were told of a failure, with the stream.
+    failed: BTreeSet<(StreamId, String)>,
     /// Who works on a table, and who waits for it, in the order in which they came.
     turns: BTreeMap<String, Vec<(u64, Waker)>>,
     /// Numbers turns and held responses.
@@ -118,6 +123,13 @@ impl MemorySink {
         sink
     }
 
+    /// Takes so many deliveries of one stream at once, and makes them durable in their order.
+    pub(crate) fn with_abreast(lanes: usize, abreast: usize) -> Self {
+        let sink = Self::with_lanes(lanes);
+        sink.lock().abreast = abreast;
+        sink
+    }
+
     /// From now on no response arrives before it is let go.
     pub(crate) fn hold(&self) {
         self.lock().holding = true;
@@ -134,6 +146,11 @@ impl MemorySink {
         let held = inner.held.remove(position);
         inner.released.insert(held.number);
         held.waker.wake();
+    }
+
+    /// A run was told that a delivery failed: it must not give another one.
+    pub(super) fn told(&self, stream: &StreamId, run: String) {
+        self.lock().failed.insert((stream.clone(), run));
     }
 
     /// Waits until the test lets the response go.
@@ -183,9 +200,16 @@ impl MemorySink {
         stream: &StreamId,
         table: &Arc<TableSpec>,
         delivery: Delivery,
+        before: Option<Arc<AtomicBool>>,
+        way: Arc<Way>,
     ) -> Result<Pushed<MemoryTxn>> {
         let Delivery { changes, letters, checkpoint } = delivery;
+        // Who has the turn comes after all that happens to those before it.
         let mut txn = self.begin(stream, table).await?;
+        if before.is_some_and(|before| !before.load(Ordering::SeqCst)) {
+            return Err(Error::new(ErrorKind::Io, "what came before was not stored"));
+        }
+        txn.way = Some(way);
         let applied = if changes.is_empty() { Applied::default() } else { txn.apply(changes).await? };
         if !applied.contested.is_empty() {
             return Ok(Pushed::Contested { txn, applied, letters, checkpoint });
@@ -281,6 +305,18 @@ impl Drop for Turn {
     }
 }
 
+/// A delivery that somebody waits for, until it is dropped.
+pub(super) struct Way {
+    sink: MemorySink,
+    pub(super) durable: Arc<AtomicBool>,
+}
+
+impl Drop for Way {
+    fn drop(&mut self) {
+        self.sink.lock().on_way.retain(|(_, other)| !Arc::ptr_eq(other, &self.durable));
+    }
+}
+
 /// What a stream contributes to a live row.
 pub(crate) fn contribution(stored: &Stored, stream: &StreamId) -> Option<ContentHash> {
     let contributor = stream.contributor();
@@ -344,27 +380,42 @@ impl Sink for MemorySink {
             stream: stream.clone(),
             table: Arc::clone(table),
             draft: Hub::default(),
+            way: None,
             _turn: turn,
         })
     }
 
     async fn push(&self, stream: &StreamId, table: &Arc<TableSpec>, delivery: Delivery) -> Result<Pushed<MemoryTxn>> {
-        {
+        let own = Arc::<AtomicBool>::default();
+        let run = delivery.checkpoint.run_id.clone();
+        let before = {
             let mut inner = self.lock();
-            assert!(!inner.on_way.contains(stream), "two deliveries of {stream} at once");
-            inner.on_way.push(stream.clone());
+            let failed = inner.failed.contains(&(stream.clone(), run.clone()));
+            assert!(!failed, "a delivery of {stream} after one that failed");
+            let of_stream = inner.on_way.iter().filter(|(other, _)| other == stream);
+            let before: Vec<_> = of_stream.map(|(_, durable)| Arc::clone(durable)).collect();
+            assert!(before.len() < inner.abreast.max(1), "too many deliveries of {stream} at once");
+            inner.on_way.push((stream.clone(), Arc::clone(&own)));
             inner.journal.at_once = inner.journal.at_once.max(inner.on_way.len());
             let keys = delivery.changes.iter().map(|change| change.key.to_string()).collect();
             inner.journal.pushed.push((stream.clone(), keys));
-        }
-        let result = self.transact(stream, table, delivery).await;
+            before.into_iter().next_back()
+        };
+        let way = Arc::new(Way { sink: self.clone(), durable: own });
+        let result = self.transact(stream, table, delivery, before, Arc::clone(&way)).await;
         self.respond(stream).await;
-        self.lock().on_way.retain(|other| other != stream);
+        if result.is_err() {
+            self.told(stream, run);
+        }
         result
     }
 
     fn lanes(&self) -> usize {
         self.lock().lanes.max(1)
+    }
+
+    fn abreast(&self) -> usize {
+        self.lock().abreast.max(1)
     }
 
     async fn finish(&self, _: &Report) -> Result<()> {

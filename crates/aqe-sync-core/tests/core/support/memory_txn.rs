@@ -1,6 +1,7 @@
 //! A transaction on the hub in memory.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use aqe_sync_core::hash::KeyHash;
 use aqe_sync_core::meet::{Contested, Settled, Stored};
@@ -8,7 +9,7 @@ use aqe_sync_core::{
     Applied, Change, Checkpoint, Committed, DeadLetter, Operation, Result, SinkTxn, StreamId, StreamState, TableSpec,
 };
 
-use super::memory_sink::{Hub, MemorySink, RowId, Step, Turn};
+use super::memory_sink::{Hub, MemorySink, RowId, Step, Turn, Way};
 
 /// Works on a draft of what it touches; dropping it rolls back.
 pub(crate) struct MemoryTxn {
@@ -16,6 +17,8 @@ pub(crate) struct MemoryTxn {
     pub(super) stream: StreamId,
     pub(super) table: Arc<TableSpec>,
     pub(super) draft: Hub,
+    /// The delivery that it is of.
+    pub(super) way: Option<Arc<Way>>,
     pub(super) _turn: Turn,
 }
 
@@ -63,7 +66,7 @@ impl MemoryTxn {
 
     pub(super) fn commit_now(self, checkpoint: Checkpoint) -> Result<Committed> {
         // The turn ends when this does: never under the lock.
-        let Self { sink, stream, table, draft, _turn } = self;
+        let Self { sink, stream, table, draft, way, _turn } = self;
         sink.step(Step::Commit, |inner| {
             let sequence = inner.hub.states.get(&stream).map_or(1, |state| state.sequence + 1);
             let state = StreamState { stream: stream.clone(), sequence, table: table.name().to_string(), checkpoint };
@@ -71,6 +74,7 @@ impl MemoryTxn {
             inner.hub.rows.extend(draft.rows);
             inner.hub.letters.extend(draft.letters);
             inner.hub.conflicts.extend(draft.conflicts);
+            way.iter().for_each(|way| way.durable.store(true, Ordering::SeqCst));
             Ok(Committed { sequence })
         })
     }
@@ -116,9 +120,14 @@ impl SinkTxn for MemoryTxn {
     }
 
     async fn commit(self, checkpoint: Checkpoint) -> Result<Committed> {
-        let (sink, stream) = (self.sink.clone(), self.stream.clone());
+        // On its way until the answer is there.
+        let (sink, stream, _way) = (self.sink.clone(), self.stream.clone(), self.way.clone());
+        let run = checkpoint.run_id.clone();
         let result = self.commit_now(checkpoint);
         sink.respond(&stream).await;
+        if result.is_err() {
+            sink.told(&stream, run);
+        }
         result
     }
 }
