@@ -10,6 +10,7 @@ use super::jobs::{Job, Jobs};
 use super::stream::StreamRun;
 use super::{Run, Sink};
 use crate::event::Event;
+use crate::failpoint;
 use crate::ledger::{SourceState, SyncedStream};
 use crate::report::{Mode, Status, StreamReport, describe};
 use crate::source::{Batch, DynSource, Fingerprint, ReadRequest, StreamSpec};
@@ -100,6 +101,7 @@ impl<'r, S: Sink> Reader<'r, S> {
             }
         }
         self.streams(source, &streams, underway).await?;
+        failpoint!("engine-source-read");
         // A repair need not have read all of it.
         let fingerprint = fingerprint.filter(|fingerprint| fingerprint.settled && repair.is_none());
         underway.seen = fingerprint.map(|fingerprint| (fingerprint, streams));
@@ -126,6 +128,7 @@ impl<'r, S: Sink> Reader<'r, S> {
                 Some(Err(error)) => break Some(error),
                 None => break None,
             };
+            failpoint!("engine-batch-read");
             if current.as_ref().is_none_or(|stream| stream.name() != &batch.stream) {
                 if let Some(stream) = current.take() {
                     underway.streams.push(self.abandon(stream, &cut_off(source)).await);
@@ -236,7 +239,7 @@ impl<S: Sink> Run<'_, S> {
             }
         }
         if failed(&outcome)
-            && let Err(error) = self.ledger.set_source(&self.options.environment, source.name(), None)
+            && let Err(error) = self.forget(source)
         {
             outcome.notes.push(describe(&error));
         }
@@ -290,7 +293,15 @@ impl<S: Sink> Run<'_, S> {
             SyncedStream { stream: self.stream_id(source, spec), table: spec.table.name().to_string(), sequence }
         });
         let state = SourceState { fingerprint: fingerprint.bytes, streams: synced.collect() };
-        self.ledger.set_source(&self.options.environment, source.name(), Some(&state))
+        self.ledger.set_source(&self.options.environment, source.name(), Some(&state))?;
+        failpoint!("engine-source-remembered");
+        Ok(())
+    }
+
+    fn forget(&self, source: &dyn DynSource) -> Result<()> {
+        self.ledger.set_source(&self.options.environment, source.name(), None)?;
+        failpoint!("engine-source-forgotten");
+        Ok(())
     }
 
     fn stream_id(&self, source: &dyn DynSource, spec: &StreamSpec) -> StreamId {
