@@ -12,6 +12,7 @@ use std::time::Duration;
 use aqe_sync_core::ledger::{LedgerEntry, LedgerStream, SourceState, SyncedStream};
 use aqe_sync_core::{
     ContentHash, Environment, Error, ErrorKind, KeyHash, Ledger, LocalHash, Result, SourceName, StreamId, Timestamp,
+    failpoint,
 };
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Transaction, TransactionBehavior, params};
 use serde::{Deserialize, Serialize};
@@ -170,8 +171,11 @@ impl LedgerFile {
         let mut store = self.lock_checked()?;
         let written =
             store.connection.transaction_with_behavior(TransactionBehavior::Immediate).and_then(|transaction| {
+                failpoint!("ledger-write-begun");
                 let result = job(&transaction)?;
+                failpoint!("ledger-written");
                 transaction.commit()?;
+                failpoint!("ledger-committed");
                 Ok(result)
             });
         written.map_err(|error| ledger_error(&self.name, error))
@@ -323,7 +327,9 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
         transaction.execute_batch(SCHEMA)?;
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
         transaction.pragma_update(None, "user_version", FORMAT)?;
+        failpoint!("ledger-making");
         transaction.commit()?;
+        failpoint!("ledger-made");
     } else if schema(&connection)? != schema_of_this_version()? {
         return Err(not_sound("its tables are not those of a ledger"));
     }

@@ -23,6 +23,8 @@ mod category;
 mod conformance;
 mod discover;
 mod emit;
+#[cfg(feature = "failpoints")]
+pub mod failpoint;
 mod file;
 mod hub;
 mod json;

@@ -23,6 +23,8 @@ use exit::{Exit, Failure};
 use output::{Terminal, Verbosity};
 
 fn main() -> ExitCode {
+    #[cfg(feature = "failpoints")]
+    let _armed = aqe_sync_core::failpoint::arm();
     quiet_readers();
     let exit = match Arguments::try_parse() {
         Ok(arguments) => run(arguments),

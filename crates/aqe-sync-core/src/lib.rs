@@ -30,6 +30,7 @@ mod conversion;
 mod embed;
 pub mod engine;
 mod error;
+pub mod failpoint;
 mod hashing;
 pub mod json;
 pub mod ledger;

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use aqe_sync_core::meet::{Settled, Stored, contributions_to_json};
 use aqe_sync_core::{
     Change, ColumnType, ContentHash, Json, Key, Operation, Result, Row, StreamId, TableSpec, Timestamp, Value,
+    failpoint,
 };
 use bytes::Bytes;
 use futures::SinkExt as _;
@@ -176,6 +177,7 @@ pub(super) async fn copy_staged(
         row.values(table, vectors, |_, value| bytes.push(value))?;
         if let Some(chunk) = bytes.chunk() {
             copying.feed(chunk).await?;
+            failpoint!("postgres-stage-chunk-fed");
         }
     }
     Ok(copying.feed(bytes.finish()).await?)
@@ -212,6 +214,7 @@ pub(super) async fn copy_new(
         columns(&row.values, table, vectors, |_, value| bytes.push(value))?;
         if let Some(chunk) = bytes.chunk() {
             copying.feed(chunk).await?;
+            failpoint!("postgres-copy-chunk-fed");
         }
     }
     Ok(copying.feed(bytes.finish()).await?)

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use aqe_sync_core::meet::ConflictRecord;
 use aqe_sync_core::rowjson::row_to_json;
-use aqe_sync_core::{Checkpoint, DeadLetter, StreamId, TableSpec, Timestamp};
+use aqe_sync_core::{Checkpoint, DeadLetter, StreamId, TableSpec, Timestamp, failpoint};
 use postgres_types::{ToSql, Type};
 use tokio_postgres::{Client, Error};
 
@@ -144,8 +144,21 @@ pub(super) async fn close(
         let sequence = sequence?;
         committed.map(|()| sequence)
     };
-    let (letters, settled, end) = futures::join!(letters, settled, end);
+    let (letters, settled, end, ()) = futures::join!(letters, settled, end, on_the_way());
     letters.and(settled).and(end)
+}
+
+/// Polled after all else of a transaction, when all of it is queued and, once the
+/// connection's task had its turns, sent; there is no answer to its end yet.
+async fn on_the_way() {
+    failpoint!("postgres-commit-queued");
+    #[cfg(feature = "failpoints")]
+    {
+        for _ in 0..8 {
+            tokio::task::yield_now().await;
+        }
+        failpoint!("postgres-commit-sent");
+    }
 }
 
 /// Keeps both images of what differed.

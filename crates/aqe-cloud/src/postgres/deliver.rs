@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use aqe_sync_core::{Change, Delivery, Operation, Pushed, Result, SinkTxn as _, StreamId};
+use aqe_sync_core::{Change, Delivery, Operation, Pushed, Result, SinkTxn as _, StreamId, failpoint};
 
 use super::batch::{SMALL, SMALL_FROM_AFAR};
 use super::connections::{Connections, lock};
@@ -28,6 +28,7 @@ impl Connections {
         if let Sent::Committed(applied, committed) = sent {
             return Ok(Pushed::Committed(applied, committed));
         }
+        failpoint!("postgres-undecided");
         route.order.start(Needs::Durable).await?;
         let attempt = || async {
             let mut txn = self.begin(route.lane, &stream, &table).await?;

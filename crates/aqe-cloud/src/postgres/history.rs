@@ -1,7 +1,7 @@
 //! What the hub remembers of streams and runs.
 
 use aqe_sync_core::audit::{AuditRow, audit};
-use aqe_sync_core::{Checkpoint, Environment, Report, Result, StreamId, StreamState, Timestamp};
+use aqe_sync_core::{Checkpoint, Environment, Report, Result, StreamId, StreamState, Timestamp, failpoint};
 use postgres_types::Type;
 use tokio_postgres::{Client, Error, Row};
 
@@ -35,11 +35,14 @@ impl Connections {
             self.prepare(event.table).await?;
         }
         let event = event.as_ref();
-        self.ask(|link| async move {
+        failpoint!("postgres-history-before");
+        let kept = self.ask(|link| async move {
             let kept = write_report(&link, self, report, event).await;
             kept.map_err(|error| link.fault("keeping the account of the run", error))
-        })
-        .await
+        });
+        kept.await?;
+        failpoint!("postgres-history-kept");
+        Ok(())
     }
 }
 

@@ -6,6 +6,8 @@ mod bookkeeping;
 mod connections;
 mod deliver;
 pub mod doctor;
+#[cfg(feature = "failpoints")]
+pub mod failpoint;
 mod failure;
 mod history;
 mod hub;

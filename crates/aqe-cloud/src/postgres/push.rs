@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::pin::pin;
 use std::task::Poll;
 
-use aqe_sync_core::{Applied, Committed, Delivery, Operation, StreamId};
+use aqe_sync_core::{Applied, Committed, Delivery, Operation, StreamId, failpoint};
 use futures::poll;
 use postgres_types::Type;
 use tokio::sync::MutexGuard;
@@ -80,6 +80,7 @@ struct Kinds {
 impl Push<'_> {
     /// Sends it; `session` is given back as soon as everything is on its way.
     pub(super) async fn send(&self, session: MutexGuard<'_, Session>, link: &Link) -> Result<Sent, Failure> {
+        failpoint!("postgres-send-before");
         if self.delivery.changes.is_empty() {
             let opening = self.opening_in_line();
             let sending = async {
@@ -173,10 +174,12 @@ impl Push<'_> {
     async fn copy_and_merge(&self, link: &Link, mut session: MutexGuard<'_, Session>) -> Result<Sent, Failure> {
         let statement = session.copy(link, &self.table.sql.stage_copy).await?;
         let opening = self.bulk_opening(&self.table.begin);
+        failpoint!("postgres-stage-before");
         let (begun, copying) = futures::join!(link.batch_execute(&opening), link.copy_in(&statement));
         let started = begun.and(copying);
         let fed = match started {
             Ok(copying) => {
+                failpoint!("postgres-stage-begun");
                 let mut copying = Box::pin(copying);
                 let staged = Staged::changes(&self.delivery.changes);
                 let fed = copy_staged(&mut copying, &staged, &self.table.spec, &self.dialect.vectors).await;
@@ -185,6 +188,7 @@ impl Push<'_> {
             Err(error) => Err(error.into()),
         };
         let mut copying = self.undone_if_failed(link, fed).await?;
+        failpoint!("postgres-stage-fed");
         if !self.order.is_next().await {
             drop(copying);
             return self.give_way(link).await;
@@ -200,6 +204,7 @@ impl Push<'_> {
     async fn copy_directly(&self, link: &Link, mut session: MutexGuard<'_, Session>) -> Result<Sent, Failure> {
         let statement = session.copy(link, &self.table.sql.direct_copy).await?;
         let opening = self.bulk_opening(self.dialect.brackets.begin);
+        failpoint!("postgres-copy-before");
         let parameters = Parameters::new(self.stream, self.table, self.delivery.checkpoint.at);
         let parameters = parameters.list();
         let drawn = async {
@@ -214,6 +219,7 @@ impl Push<'_> {
         let started = begun.and(drawn).and_then(|version| Ok((version, copying?)));
         let fed = match started {
             Ok((version, copying)) => {
+                failpoint!("postgres-copy-begun");
                 self.order.underway(Some(version));
                 let mut copying = Box::pin(copying);
                 let common = Common { stream: self.stream, version, now: self.delivery.checkpoint.at };
@@ -224,6 +230,7 @@ impl Push<'_> {
             Err(error) => Err(error.into()),
         };
         let (version, copying) = self.undone_if_failed(link, fed).await?;
+        failpoint!("postgres-copy-fed");
         match self.beside {
             Beside::Nothing => self.whole(session, link, self.end_copy(link, copying)).await,
             Beside::Another(_) => self.end_copy_in_turn(link, session, copying, version).await,
@@ -244,6 +251,7 @@ impl Push<'_> {
         version: i64,
     ) -> Result<Sent, Failure> {
         let (copied, is_next) = futures::join!(copying.as_mut().finish(), self.order.is_next());
+        failpoint!("postgres-copy-ended");
         if copied.is_err() || !is_next {
             let gave_way = self.give_way(link).await;
             return copied.map_or_else(|error| self.copied(Err(error), Ok(0)), |_| gave_way);
@@ -334,7 +342,9 @@ impl Push<'_> {
         }
         if self.dialect.brackets.undoes_itself {
             drop(session);
-            return sending.await;
+            let sent = sending.await;
+            failpoint!("postgres-answered");
+            return sent;
         }
         let sent = sending.await;
         if !matches!(sent, Ok(Sent::Committed(..))) {

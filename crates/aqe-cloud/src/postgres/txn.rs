@@ -3,7 +3,7 @@
 use aqe_sync_core::meet::{Contested, Settled, Stored, contributions_from_json};
 use aqe_sync_core::{
     Applied, Change, Checkpoint, Committed, ContentHash, Contributor, DeadLetter, Error, Json, Operation, Result, Row,
-    SinkTxn, StreamId, Timestamp,
+    SinkTxn, StreamId, Timestamp, failpoint,
 };
 use std::sync::Arc;
 
@@ -66,6 +66,7 @@ impl PostgresTxn {
         };
         let begun = txn.link.batch_execute(&txn.table.begin).await;
         begun.map_err(|error| txn.error(error.into()))?;
+        failpoint!("postgres-txn-begun");
         Ok(txn)
     }
 
@@ -87,11 +88,14 @@ impl PostgresTxn {
         if size <= SMALL {
             let arrays = arrays(rows, spec, vectors)?;
             fill(&self.link, &sql.stage_arrays, &arrays).await?;
+            failpoint!("postgres-txn-filled");
             return Ok(());
         }
+        failpoint!("postgres-txn-copy-before");
         let mut copying = Box::pin(self.link.copy_in(&sql.stage_copy).await?);
         copy_staged(&mut copying, rows, spec, vectors).await?;
         copying.as_mut().finish().await?;
+        failpoint!("postgres-txn-copied");
         Ok(())
     }
 
@@ -116,6 +120,7 @@ impl PostgresTxn {
                 Err(failure) => return Err(failure),
             };
             self.link.batch_execute("ROLLBACK TO SAVEPOINT batch").await?;
+            failpoint!("postgres-txn-undone");
             let mut changes = changes;
             if changes.len() == 1 {
                 let refused = changes.into_iter().map(|change| (change, failure.reason())).collect();
@@ -154,6 +159,7 @@ impl PostgresTxn {
             self.link.query(&find, &stream),
         );
         bumped?;
+        failpoint!("postgres-txn-merged");
         let (updated, deleted, inserted, contested) = (updated?, deleted?, inserted?, contested?);
         let open = contested.iter().filter(|row| is_upsert(changes, row)).count();
         let unchanged = (upserts as u64).saturating_sub(inserted + updated + open as u64);
@@ -216,6 +222,7 @@ impl PostgresTxn {
         let conflicts: Vec<_> = settled.iter().filter_map(|settled| settled.conflict.as_ref()).collect();
         let (spec, sql) = (&self.table.spec, &self.table.sql);
         write_conflicts(&self.link, &self.dialect, &self.stream, spec, &conflicts, self.now).await?;
+        failpoint!("postgres-txn-conflicts-written");
         let decisions = Staged::decisions(settled, spec)?;
         if decisions.is_empty() {
             return Ok(());
@@ -227,6 +234,7 @@ impl PostgresTxn {
             futures::join!(self.execute(&sql.settle, true), self.execute(&sql.settle_tombstones, true));
         written?;
         tombstones?;
+        failpoint!("postgres-txn-settled");
         Ok(())
     }
 }
@@ -260,6 +268,7 @@ impl SinkTxn for PostgresTxn {
         let closed = close(&self.link, &self.dialect, &self.stream, &self.table.spec, &self.letters, &checkpoint).await;
         match closed {
             Ok(sequence) => {
+                failpoint!("postgres-txn-committed");
                 self.session = None;
                 if let Some(order) = &self.order {
                     order.durable();

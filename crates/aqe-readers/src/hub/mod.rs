@@ -14,7 +14,7 @@ use aqe_sync_core::audit::audit;
 use aqe_sync_core::meet::Settled;
 use aqe_sync_core::{
     Applied, Change, Checkpoint, Committed, DeadLetter, Environment, Error, ErrorKind, KnownRow, Report, Result, Retry,
-    Sink, SinkTxn, StreamId, StreamState, TableSpec, Timestamp,
+    Sink, SinkTxn, StreamId, StreamState, TableSpec, Timestamp, failpoint,
 };
 use futures::channel::mpsc;
 use futures::executor::block_on;
@@ -223,6 +223,7 @@ impl Sink for EmbeddedHub {
                     .execute_batch("BEGIN IMMEDIATE")
                     .map_err(|error| hub_error(&state.name, "writing to", error))?;
                 state.transaction = Some(transaction);
+                failpoint!("embedded-begun");
                 Ok(())
             })
             .await?;
@@ -283,7 +284,9 @@ impl SinkTxn for EmbeddedTxn {
         let sequence = self
             .with(move |connection, transaction| {
                 let sequence = transaction.checkpoint(connection, &checkpoint)?;
+                failpoint!("embedded-checkpoint-written");
                 connection.execute_batch("COMMIT")?;
+                failpoint!("embedded-committed");
                 Ok(sequence)
             })
             .await?;
@@ -379,7 +382,10 @@ fn history(connection: &mut Connection, report: &Report) -> rusqlite::Result<()>
     if let Some(event) = event {
         txn::write_event(&transaction, &event)?;
     }
-    transaction.commit()
+    failpoint!("embedded-history-written");
+    transaction.commit()?;
+    failpoint!("embedded-history-committed");
+    Ok(())
 }
 
 fn convert(failure: Failure, name: &str, doing: &str) -> Error {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use aqe_sync_core::{ColumnType, Error, ErrorKind, Quoted, Result, TableSpec};
+use aqe_sync_core::{ColumnType, Error, ErrorKind, Quoted, Result, TableSpec, failpoint};
 use rusqlite::{Connection, OptionalExtension as _};
 
 use super::hub_error;
@@ -60,7 +60,10 @@ fn migrate(connection: &mut Connection, name: &str) -> Result<()> {
         .map_err(failed)?;
     transaction.pragma_update(None, "application_id", APPLICATION_ID).map_err(failed)?;
     transaction.pragma_update(None, "user_version", MIGRATIONS.len()).map_err(failed)?;
-    transaction.commit().map_err(failed)
+    failpoint!("embedded-hub-making");
+    transaction.commit().map_err(failed)?;
+    failpoint!("embedded-hub-made");
+    Ok(())
 }
 
 /// Creates a catalogue table, or adds the columns it lacks.
@@ -71,7 +74,10 @@ pub(super) fn prepare(connection: &mut Connection, table: &TableSpec) -> rusqlit
         })
         .optional()?;
     if exists.is_none() {
-        return connection.execute_batch(&create_table(table));
+        failpoint!("embedded-table-before");
+        connection.execute_batch(&create_table(table))?;
+        failpoint!("embedded-table-made");
+        return Ok(());
     }
     let mut statement = connection.prepare("SELECT name FROM pragma_table_info(?1)")?;
     let present: Vec<String> =

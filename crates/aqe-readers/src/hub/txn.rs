@@ -9,7 +9,7 @@ use aqe_sync_core::meet::{
 use aqe_sync_core::rowjson::row_to_json;
 use aqe_sync_core::{
     Applied, Change, Checkpoint, ColumnSpec, ContentHash, Contributor, DeadLetter, Error, Json, Key, KnownRow,
-    Operation, Result, Row, StreamId, TableSpec, Timestamp, Value,
+    Operation, Result, Row, StreamId, TableSpec, Timestamp, Value, failpoint,
 };
 use rusqlite::{Connection, ToSql, params};
 
@@ -76,6 +76,7 @@ impl Transaction {
                 applied.contested.push(Contested { change, existing });
             }
         }
+        failpoint!("embedded-applied");
         Ok(applied)
     }
 
@@ -129,6 +130,7 @@ impl Transaction {
         for settled in settled {
             if let Some(log) = &settled.conflict {
                 self.log(connection, log)?;
+                failpoint!("embedded-conflict-logged");
             }
             match &settled.write {
                 Some(stored) if stored.deleted => self.tombstone(connection, &settled.key)?,
@@ -139,6 +141,7 @@ impl Transaction {
                 None => {}
             }
         }
+        failpoint!("embedded-resolved");
         Ok(())
     }
 
@@ -163,6 +166,7 @@ impl Transaction {
                 letter.record.as_str(),
                 self.now
             ])?;
+            failpoint!("embedded-letter-written");
         }
         Ok(())
     }
@@ -194,6 +198,7 @@ impl Transaction {
     /// Writes the checkpoint; the caller commits. Gives the new sequence.
     pub(super) fn checkpoint(&self, connection: &Connection, checkpoint: &Checkpoint) -> Sql<u64> {
         self.settle_letters(connection, checkpoint)?;
+        failpoint!("embedded-letters-settled");
         connection.query_row(
             "INSERT INTO sync_state (source_env, source, stream, table_name, sequence, run_id, complete, synced_at, \
              instance) VALUES (?1, ?2, ?3, ?4, 1, ?5, ?6, ?7, ?8) ON CONFLICT (source_env, source, stream) DO UPDATE SET \
@@ -223,6 +228,7 @@ impl Transaction {
             params![self.stream.environment.as_str(), self.table.name().as_str()],
             |row| row.get(0),
         )?;
+        failpoint!("embedded-version-bumped");
         Ok(*self.version.insert(version))
     }
 
@@ -265,7 +271,9 @@ impl Transaction {
         for (index, value) in row.values.iter().enumerate() {
             statement.raw_bind_parameter(leading.len() + index + 1, Param(value))?;
         }
-        statement.raw_execute()
+        let written = statement.raw_execute()?;
+        failpoint!("embedded-row-written");
+        Ok(written)
     }
 
     fn tombstone(&mut self, connection: &Connection, key: &Key) -> Sql<()> {
@@ -275,7 +283,9 @@ impl Transaction {
         statement.raw_bind_parameter(2, version)?;
         statement.raw_bind_parameter(3, &self.now)?;
         bind_key(&mut statement, 4, key)?;
-        statement.raw_execute().map(|_| ())
+        statement.raw_execute()?;
+        failpoint!("embedded-row-tombstoned");
+        Ok(())
     }
 
     fn peek(&self, connection: &Connection, key: &Key) -> Sql<Option<Peek>> {

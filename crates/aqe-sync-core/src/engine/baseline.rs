@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use futures::StreamExt as _;
 
 use super::{Run, Sink};
+use crate::failpoint;
 use crate::hash::{KeyHash, LocalHash};
 use crate::ledger::{LedgerEntry, LedgerStream};
 use crate::plan::Diff;
@@ -71,6 +72,7 @@ impl Baseline {
         // to it from now on would vouch for its old entries.
         if stale || sequence > 0 {
             run.ledger.replace(id, &LedgerStream { sequence, entries: rebuilt })?;
+            failpoint!("engine-ledger-replaced");
         }
         Ok(Self { damaged: hub.damaged, foreign, ..Self::of(hub.entries, None) })
     }

@@ -18,6 +18,7 @@ use std::time::Instant;
 
 use crate::conflict::{ConflictPolicy, PolicySpec};
 use crate::event::{Event, Observer};
+use crate::failpoint;
 use crate::ledger::Ledger;
 use crate::report::{Mode, Report, Status};
 use crate::schema::Deletes;
@@ -138,6 +139,7 @@ impl<'a, S: Sink> Engine<'a, S> {
             report.error.get_or_insert(crate::report::describe(&error));
             report.status = Status::Failed;
         }
+        failpoint!("engine-run-finished");
         self.observer.on_event(&Event::RunFinished { report: &report });
         Ok(report)
     }

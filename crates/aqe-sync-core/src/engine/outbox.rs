@@ -11,6 +11,7 @@ use super::send::{Sent, Shipment};
 use super::stream::StreamRun;
 use super::{Run, Sink};
 use crate::Result;
+use crate::failpoint;
 use crate::hash::{KeyHash, LocalHash};
 use crate::ledger::LedgerEntry;
 use crate::record::{Change, DeadLetter};
@@ -189,5 +190,6 @@ impl<'r> StreamRun<'r> {
         if let Err(error) = run.ledger.append(&self.id, self.hub.sequence, entries) {
             self.fail_sink(&error);
         }
+        failpoint!("engine-ledger-appended");
     }
 }

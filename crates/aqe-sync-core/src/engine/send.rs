@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::lanes::Place;
 use super::outbox::Outbox;
 use super::{Run, Sink};
+use crate::failpoint;
 use crate::hash::KeyHash;
 use crate::ledger::LedgerEntry;
 use crate::meet::{Contested, Effect, Ranking, Settled, settle};
@@ -96,24 +97,29 @@ impl Sent {
         delivery: Delivery,
         decided: &HashSet<KeyHash>,
     ) -> Result<()> {
+        failpoint!("engine-push-before");
         let committed = match run.sink.push(id, table, delivery).await? {
             Pushed::Committed(applied, committed) => {
                 self.count_applied(&applied);
                 committed
             }
             Pushed::Contested { mut txn, applied, mut letters, checkpoint } => {
+                failpoint!("engine-contested");
                 self.count_applied(&applied);
                 letters.extend(self.refuse(table, applied.refused));
                 let settled = self.settle(run, id, table, applied.contested, decided);
                 if !settled.is_empty() {
                     txn.resolve(settled).await?;
+                    failpoint!("engine-resolved");
                 }
                 if !letters.is_empty() {
                     txn.reject(letters).await?;
+                    failpoint!("engine-rejected");
                 }
                 txn.commit(checkpoint).await?
             }
         };
+        failpoint!("engine-acknowledged");
         self.sequence = committed.sequence;
         Ok(())
     }

@@ -8,6 +8,7 @@ use super::jobs::{Job, Jobs};
 use super::stream::StreamRun;
 use super::{Run, Sink};
 use crate::event::Event;
+use crate::failpoint;
 use crate::ledger::{SourceState, SyncedStream};
 use crate::report::{Mode, Status, StreamReport, describe};
 use crate::source::{Batch, DynSource, Fingerprint, ReadRequest, StreamSpec};
@@ -99,6 +100,7 @@ impl<'r, S: Sink> Reader<'r, S> {
             }
         }
         self.streams(source, &streams, underway).await?;
+        failpoint!("engine-source-read");
         // A repair need not have read all of it.
         let fingerprint = fingerprint.filter(|fingerprint| fingerprint.settled && repair.is_none());
         underway.seen = fingerprint.map(|fingerprint| (fingerprint, streams));
@@ -122,6 +124,7 @@ impl<'r, S: Sink> Reader<'r, S> {
             match walk.next().await {
                 Turn::Begins(spec) => current = Some(self.begin(source, spec).await),
                 Turn::Batch(batch) => {
+                    failpoint!("engine-batch-read");
                     if let Some(stream) = current.as_mut() {
                         self.batch(stream, batch).await;
                     }
@@ -223,7 +226,7 @@ impl<S: Sink> Run<'_, S> {
             }
         }
         if failed(&outcome)
-            && let Err(error) = self.ledger.set_source(&self.options.environment, source.name(), None)
+            && let Err(error) = self.forget(source)
         {
             outcome.notes.push(describe(&error));
         }
@@ -277,7 +280,15 @@ impl<S: Sink> Run<'_, S> {
             SyncedStream { stream: self.stream_id(source, spec), table: spec.table.name().to_string(), sequence }
         });
         let state = SourceState { fingerprint: fingerprint.bytes, streams: synced.collect() };
-        self.ledger.set_source(&self.options.environment, source.name(), Some(&state))
+        self.ledger.set_source(&self.options.environment, source.name(), Some(&state))?;
+        failpoint!("engine-source-remembered");
+        Ok(())
+    }
+
+    fn forget(&self, source: &dyn DynSource) -> Result<()> {
+        self.ledger.set_source(&self.options.environment, source.name(), None)?;
+        failpoint!("engine-source-forgotten");
+        Ok(())
     }
 
     fn stream_id(&self, source: &dyn DynSource, spec: &StreamSpec) -> StreamId {

@@ -35,7 +35,7 @@ mod script;
 
 use std::sync::Arc;
 
-use aqe_sync_core::{Error, ErrorKind, Identifier, Quoted, Result, TableSpec, tables};
+use aqe_sync_core::{Error, ErrorKind, Identifier, Quoted, Result, TableSpec, failpoint, tables};
 use tokio_postgres::Client;
 
 pub(super) use ddl::sql_type;
@@ -179,7 +179,11 @@ async fn create(client: &Client, schema: &Identifier, setup: &Setup, survey: Sur
 async fn migrate(client: &Client, schema: &Identifier, flavour: &Flavour, setup: &Setup) -> Result<()> {
     let model = setup.embedding_model.as_deref();
     let sql = migrate::lock(schema) + &migrate::statements(schema, flavour, setup.vector_index, model);
-    client.batch_execute(&sql).await.map_err(|cause| refusal::failed("making or upgrading the hub", schema, cause))
+    failpoint!("postgres-hub-before");
+    let made = client.batch_execute(&sql).await;
+    made.map_err(|cause| refusal::failed("making or upgrading the hub", schema, cause))?;
+    failpoint!("postgres-hub-made");
+    Ok(())
 }
 
 fn recorded_flavour(survey: &Survey, schema: &Identifier) -> Result<Flavour> {
@@ -280,10 +284,12 @@ impl Hub {
         }
         let failed = |cause| refusal::failed("preparing tables of the hub", &self.schema, cause);
         let batch = migrate::lock(&self.schema) + &sql;
+        failpoint!("postgres-tables-before");
         // Sent together; what somebody else did meanwhile shows in the second answer.
         let (done, present) =
             futures::future::join(client.batch_execute(&batch), present::present(client, &self.schema)).await;
         done.map_err(failed)?;
+        failpoint!("postgres-tables-made");
         self.present = present.map_err(failed)?;
         if self.missing(tables)?.is_empty() {
             Ok(())
