@@ -1,5 +1,8 @@
 //! The hub against a real PostgreSQL, which the tests start themselves.
 
+mod abreast;
+mod abreast_cuts;
+mod abreast_world;
 mod conformance;
 mod connection;
 mod connection_tls;
