@@ -14,6 +14,7 @@ mod lost_columns;
 mod overview;
 mod projects;
 mod reader;
+mod runs;
 mod schema;
 mod schema_flavours;
 mod schema_refusals;
