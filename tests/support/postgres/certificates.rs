@@ -4,16 +4,21 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    KeyPair, KeyUsagePurpose,
+};
 
-/// A certificate authority made for one test, a server certificate that it signed, and a second
-/// authority that signed nothing.
+/// A certificate authority made for one test, a server certificate and one for the database user
+/// `badge` that it signed, and a second authority that signed nothing.
 #[derive(Debug)]
 pub struct Certificates {
     ca: PathBuf,
     other_ca: PathBuf,
     server: PathBuf,
     server_key: PathBuf,
+    client: PathBuf,
+    client_key: PathBuf,
 }
 
 impl Certificates {
@@ -25,6 +30,8 @@ impl Certificates {
             other_ca: at("other-ca.pem"),
             server: at("server.pem"),
             server_key: at("server.key"),
+            client: at("client.pem"),
+            client_key: at("client.key"),
         };
         let ca = authority("aqe-sync test authority");
         let key = KeyPair::generate().expect("a key can be generated");
@@ -37,6 +44,14 @@ impl Certificates {
         write(&made.server_key, &key.serialize_pem());
         // PostgreSQL refuses a key that others can read.
         fs::set_permissions(&made.server_key, fs::Permissions::from_mode(0o600)).expect("the file is ours");
+        let key = KeyPair::generate().expect("a key can be generated");
+        let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, "badge");
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        write(&made.client, &params.signed_by(&key, &ca).expect("the authority can sign").pem());
+        write(&made.client_key, &key.serialize_pem());
+        fs::set_permissions(&made.client_key, fs::Permissions::from_mode(0o600)).expect("the file is ours");
         made
     }
 
@@ -53,6 +68,16 @@ impl Certificates {
     /// Returns the file of the server's certificate.
     pub fn server_file(&self) -> &Path {
         &self.server
+    }
+
+    /// Returns the file of the certificate of the database user `badge`.
+    pub fn client_file(&self) -> &Path {
+        &self.client
+    }
+
+    /// Returns the file of that user's private key.
+    pub fn client_key_file(&self) -> &Path {
+        &self.client_key
     }
 
     /// Returns the file of the server's private key.

@@ -75,7 +75,8 @@ impl Builder {
         self
     }
 
-    /// Offers TLS with a certificate for `localhost`; see [`Cluster::certificates`].
+    /// Offers TLS with a certificate for `localhost`, and knows those of clients that the same
+    /// authority signed; see [`Cluster::certificates`].
     #[must_use]
     pub fn ssl(mut self, on: bool) -> Self {
         self.ssl = on;
@@ -139,6 +140,7 @@ impl Builder {
             settings.push(("ssl".to_owned(), "on".to_owned()));
             settings.push(("ssl_cert_file".to_owned(), certificates.server_file().display().to_string()));
             settings.push(("ssl_key_file".to_owned(), certificates.server_key_file().display().to_string()));
+            settings.push(("ssl_ca_file".to_owned(), certificates.ca_file().display().to_string()));
         }
         settings.extend(self.settings.iter().cloned());
         settings

@@ -8,7 +8,8 @@ use aqe_sync_workspace::postgres::Cluster;
 
 use crate::connection::{ask, open, refusal, run};
 
-/// Users by how they may come in: `guarded` with a password over TLS, `bare` without TLS only.
+/// Users by how they may come in: `guarded` with a password over TLS, `bare` without TLS only,
+/// `badge` and `stranger` with a certificate of theirs.
 fn tls() -> &'static Cluster {
     static CLUSTER: OnceLock<Cluster> = OnceLock::new();
     CLUSTER.get_or_init(|| {
@@ -17,9 +18,13 @@ fn tls() -> &'static Cluster {
             .access("hostssl all guarded 127.0.0.1/32 scram-sha-256")
             .access("host all guarded 127.0.0.1/32 reject")
             .access("hostssl all bare 127.0.0.1/32 reject")
+            .access("hostssl all badge 127.0.0.1/32 trust clientcert=verify-full")
+            .access("hostssl all stranger 127.0.0.1/32 trust clientcert=verify-full")
             .start();
         cluster.psql("CREATE ROLE guarded LOGIN PASSWORD 'hunter2'");
         cluster.psql("CREATE ROLE bare LOGIN");
+        cluster.psql("CREATE ROLE badge LOGIN");
+        cluster.psql("CREATE ROLE stranger LOGIN");
         cluster
     })
 }
@@ -128,4 +133,32 @@ fn prefer_goes_without_tls_where_the_server_wants_that() {
     run(open(&format!("postgres://bare@127.0.0.1:{port}/postgres?sslmode=prefer"))).unwrap();
     let error = refusal(&format!("postgres://bare:hunter2@127.0.0.1:{port}/postgres?sslmode=require"));
     assert!(error.to_string().contains("pg_hba.conf"), "{error}");
+}
+
+#[test]
+fn a_client_certificate_lets_its_user_in_and_nobody_else() {
+    let (port, certificates) = (tls().port(), tls().certificates());
+    let shown = |user: &str, parameters: &str| {
+        format!(
+            "postgres://{user}@localhost:{port}/postgres?sslmode=verify-full&{}{parameters}",
+            roots(tls().ca_file())
+        )
+    };
+    let own = format!(
+        "&sslcert={}&sslkey={}",
+        certificates.client_file().display(),
+        certificates.client_key_file().display()
+    );
+    run(async {
+        let link = open(&shown("badge", &own)).await.unwrap();
+        let who = ask(&link, "SELECT current_user || client_dn FROM pg_stat_ssl WHERE pid = pg_backend_pid()").await;
+        assert_eq!(who.unwrap(), "badge/CN=badge");
+    });
+    for (url, says) in
+        [(shown("badge", ""), "certificate"), (shown("stranger", &own), "does not let user \"stranger\" in")]
+    {
+        let error = run(open(&url)).err().expect("the server wants the certificate of the user");
+        assert_eq!(error.can_retry(), Retry::Never, "{error}");
+        assert!(error.to_string().contains(says), "{error}");
+    }
 }

@@ -58,14 +58,14 @@ fn table(name: &str) -> Arc<TableSpec> {
         .unwrap()
 }
 
-fn records(bodies: impl Iterator<Item = (String, String)>, second: i64) -> Vec<Record> {
+pub(crate) fn records(bodies: impl Iterator<Item = (String, String)>, second: i64) -> Vec<Record> {
     let schema = Schema::new(["id", "body", "updated_at"]);
     bodies
         .map(|(id, body)| Record::new(Arc::clone(&schema), vec![id.into(), body.into(), Value::Int(second)]))
         .collect()
 }
 
-fn source(name: &str, streams: Vec<(&str, Vec<Record>)>) -> Box<dyn DynSource> {
+pub(crate) fn source(name: &str, streams: Vec<(&str, Vec<Record>)>) -> Box<dyn DynSource> {
     let streams = streams.into_iter().map(|(of, records)| (StreamSpec::new(of, table(of)), records)).collect();
     Box::new(Records { name: name.into(), streams })
 }
@@ -89,7 +89,7 @@ pub(crate) fn project(state: u32) -> Vec<Box<dyn DynSource>> {
 }
 
 /// Text that the server cannot compress: it has to fill a disk, and to be too long for a key.
-fn noise(seed: u64, size: usize) -> String {
+pub(crate) fn noise(seed: u64, size: usize) -> String {
     let mut random = fastrand::Rng::with_seed(seed);
     std::iter::repeat_with(|| random.alphanumeric()).take(size).collect()
 }

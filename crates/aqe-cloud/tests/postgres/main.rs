@@ -1,5 +1,8 @@
 //! The hub against a real PostgreSQL, which the tests start themselves.
 
+mod abreast;
+mod abreast_cuts;
+mod abreast_world;
 mod conformance;
 mod connection;
 mod connection_tls;
@@ -11,6 +14,7 @@ mod lost_columns;
 mod overview;
 mod projects;
 mod reader;
+mod runs;
 mod schema;
 mod schema_flavours;
 mod schema_refusals;

@@ -74,7 +74,9 @@ impl MemoryTxn {
             inner.hub.rows.extend(draft.rows);
             inner.hub.letters.extend(draft.letters);
             inner.hub.conflicts.extend(draft.conflicts);
-            way.iter().for_each(|way| way.durable.store(true, Ordering::SeqCst));
+            if let Some(way) = &way {
+                way.durable.store(true, Ordering::SeqCst);
+            }
             Ok(Committed { sequence })
         })
     }
