@@ -3,7 +3,8 @@
 //! - sources over SQLite, JSON and redb files, for the layouts of agentic-qe,
 //!   claude-flow and ruvector, and for what nobody knows yet;
 //! - [`discover`], which finds them in a project;
-//! - [`EmbeddedHub`], the hub where there is no server, and [`LedgerFile`].
+//! - [`EmbeddedHub`], the hub where there is no server, [`LedgerFile`], and [`RunLock`],
+//!   which keeps two runs of one project apart.
 //!
 //! Reading never changes a file, nor what lies beside it.
 //!
@@ -30,6 +31,7 @@ mod hub;
 mod json;
 mod ledger;
 mod redb;
+mod run_lock;
 mod snapshot;
 mod sqlite;
 mod stat;
@@ -41,4 +43,5 @@ pub use hub::{EmbeddedHub, EmbeddedTxn, EnvironmentOverview, Overview, RunOvervi
 pub use json::{JsonLayout, JsonSource};
 pub use ledger::LedgerFile;
 pub use redb::RedbSource;
+pub use run_lock::{Holder, RunLock};
 pub use sqlite::SqliteSource;

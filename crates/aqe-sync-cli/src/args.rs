@@ -15,6 +15,10 @@ Without a command, aqe-sync takes what changed since the last time into the hub.
 Exit codes: 0 done, 1 done with warnings or in part, 2 failed, 3 wrong usage.
 Results go to standard output, progress and messages to standard error.";
 
+/// So many seconds a run waits for another of the same project, as one may start by a
+/// timer just before the other ends.
+const DEFAULT_WAIT: u64 = 10;
+
 /// Consolidates the memory of AI coding agents into one hub.
 #[derive(Debug, Parser)]
 #[command(name = "aqe-sync", version, about, after_help = AFTER_HELP, disable_help_subcommand = true)]
@@ -143,6 +147,9 @@ pub(crate) struct Global {
     /// Only these sources: paths, folders, tools, or patterns with *
     #[arg(long, global = true, value_name = "A,B", value_delimiter = ',')]
     pub(crate) sources: Option<Vec<String>>,
+    /// Wait so long for another run of this project, then give up; reading commands never wait
+    #[arg(long, global = true, value_name = "SECONDS", default_value_t = DEFAULT_WAIT)]
+    pub(crate) wait: u64,
     /// Print the result as one JSON object
     #[arg(long, global = true)]
     pub(crate) json: bool,

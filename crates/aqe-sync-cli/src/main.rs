@@ -12,6 +12,7 @@ mod selection;
 mod sources;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser as _;
 
@@ -100,7 +101,8 @@ fn execute(
     let root = project::root(global.root.as_deref())?;
     let name = project::default_environment(&root.value);
     let settings = Settings::load(root, &name, global, variables)?;
-    let context = Context { settings: &settings, terminal };
+    let patience = Duration::from_secs(global.wait);
+    let context = Context { settings: &settings, terminal, patience };
     match command {
         Command::Sync(flags) => command::sync::run(&context, flags),
         Command::Status => command::status::run(&context),

@@ -9,7 +9,7 @@ use crate::args::InitFlags;
 use crate::config::{FILE_NAME, Hub};
 use crate::exit::{Exit, Failure};
 use crate::hub::{self, OpenHub, Purpose};
-use crate::project::{self, STATE_FOLDER};
+use crate::project::STATE_FOLDER;
 
 /// The configuration file that `init` writes: all of it is commented out.
 pub(crate) const TEMPLATE: &str = include_str!("init.toml");
@@ -38,7 +38,8 @@ pub(crate) fn run(context: &Context<'_>, flags: InitFlags) -> Result<Exit, Failu
 fn prepare(context: &Context<'_>) -> Result<Prepared, Failure> {
     let root = context.root();
     let mut created = Vec::new();
-    if project::create_state_folder(root)? {
+    let (_lock, new) = context.lock("init")?;
+    if new {
         created.push(format!("{STATE_FOLDER}/"));
     }
     if prepare_hub(context)? {

@@ -8,6 +8,7 @@ pub(crate) mod sync;
 pub(crate) mod verify;
 
 use std::path::Path;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -15,6 +16,7 @@ use crate::config::{Hub, Settings};
 use crate::exit::{Exit, Failure};
 use crate::output::Terminal;
 use crate::project;
+use aqe_readers::RunLock;
 
 /// What every command works with.
 pub(crate) struct Context<'a> {
@@ -22,6 +24,8 @@ pub(crate) struct Context<'a> {
     pub(crate) settings: &'a Settings,
     /// Where to write.
     pub(crate) terminal: &'a Terminal,
+    /// How long to wait for another run of the project.
+    pub(crate) patience: Duration,
 }
 
 impl Context<'_> {
@@ -35,6 +39,20 @@ impl Context<'_> {
             Hub::Embedded { path, .. } => project::shown(path, self.root()),
             Hub::Postgres(_) | Hub::Tunnel { .. } => self.settings.hub.value.to_string(),
         }
+    }
+
+    /// Makes the state folder, and keeps other runs of the project out until the lock is
+    /// dropped. Whatever writes to the project holds it; says too whether the folder is new.
+    fn lock(&self, command: &str) -> Result<(RunLock, bool), Failure> {
+        let created = project::create_state_folder(self.root())?;
+        let path = RunLock::path(&self.root().join(project::STATE_FOLDER));
+        let mut waiting = |held: &str| {
+            self.terminal
+                .say(&crate::output::plain(&format!("{held}; waiting for up to {} s", self.patience.as_secs())));
+        };
+        let lock = RunLock::acquire(&path, &format!("aqe-sync {command}"), self.patience, &mut waiting)?;
+        lock.warning().into_iter().for_each(|warning| self.terminal.warning(warning));
+        Ok((lock, created))
     }
 
     /// Ends a command that could not be carried out: programs get an object too.

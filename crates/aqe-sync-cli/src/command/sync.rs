@@ -73,7 +73,7 @@ fn sync(context: &Context<'_>, flags: SyncFlags, skipped: &mut Vec<Skipped>) -> 
             push(context, &hub, &ledger, options, &sources)
         });
     }
-    project::create_state_folder(context.root())?;
+    let (_lock, _) = context.lock("sync")?;
     with_hub!(opened(context, Purpose::Write)?, hub => {
         let ledger = LedgerFile::open(&ledger_file, &block_on(hub.identity())?)?;
         push(context, &hub, &ledger, options, &sources)

@@ -48,6 +48,7 @@ pub(crate) fn run(context: &Context<'_>, flags: VerifyFlags) -> Result<Exit, Fai
 
 fn compare(context: &Context<'_>, flags: VerifyFlags) -> Result<Outcome, Failure> {
     let chosen = sources::choose(context.settings, context.terminal)?;
+    let _lock = flags.repair.then(|| context.lock("verify --repair")).transpose()?;
     let Some(hub) = hub::open(context.settings, Purpose::Existing)? else {
         return Err(Failure::failed(format!("there is no hub at {} yet: run aqe-sync first", context.hub_shown())));
     };
@@ -65,7 +66,6 @@ fn compare_with<S: Sink>(
     options.priorities.clone_from(&chosen.priorities);
     let sources = chosen.into_sources();
     if flags.repair {
-        project::create_state_folder(context.root())?;
         let ledger = LedgerFile::open(&project::ledger(context.root()), &block_on(hub.identity())?)?;
         let depth = if flags.deep { Depth::Stored } else { Depth::Recorded };
         let progress = Progress::new(context.terminal);

@@ -4,6 +4,7 @@ mod command_line;
 mod dead_letters;
 #[cfg(unix)]
 mod doctor;
+mod locks;
 mod postgres_hub;
 mod program;
 mod whole_projects;
