@@ -10,7 +10,9 @@
 
 /// Those of this crate.
 #[cfg(feature = "failpoints")]
-pub const FAILPOINTS: [&str; 12] = [
+pub const FAILPOINTS: [&str; 14] = [
+    "engine-withdrawn",
+    "engine-moved-out",
     "engine-batch-read",
     "engine-source-read",
     "engine-push-before",

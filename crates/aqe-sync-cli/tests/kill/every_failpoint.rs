@@ -1,6 +1,7 @@
 //! Ended at every failpoint, and run again.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use aqe_sync_workspace::postgres::Cluster;
 
@@ -63,7 +64,7 @@ pub(crate) fn same(what: &str, found: &[String], wanted: &[String]) {
     for (sign, these, others) in [('+', &found, &wanted), ('-', &wanted, &found)] {
         for (line, number) in these.iter().filter(|(line, number)| others.get(*line) != Some(*number)).take(5) {
             let line: String = line.chars().take(700).collect();
-            told.push_str(&format!("{sign} ({number} times) {line}\n"));
+            let _ = writeln!(told, "{sign} ({number} times) {line}");
         }
     }
     panic!("{what} is not what an undisturbed run leaves:\n{told}");

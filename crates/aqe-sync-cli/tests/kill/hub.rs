@@ -8,6 +8,7 @@
 //!   was broken off and finished may need more of them. They are checked on their own: no row's
 //!   version may be beyond its table's counter.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use aqe_sync_workspace::postgres::Database;
@@ -98,7 +99,7 @@ fn embedded(path: &Path) -> Vec<String> {
     let tables = tables.query_map([], |row| row.get::<_, String>(0)).expect("a hub");
     for table in tables.map(|table| table.expect("text")).filter(|table| !UNCOMPARED.contains(&table.as_str())) {
         let mut statement = hub.prepare(&format!("SELECT * FROM \"{table}\"")).expect("a table");
-        let columns: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+        let columns: Vec<String> = statement.column_names().map(str::to_owned).collect();
         let versioned = columns.iter().any(|column| column == "sync_version");
         if versioned {
             let beyond = format!(
@@ -128,7 +129,7 @@ fn embedded(path: &Path) -> Vec<String> {
                     ValueRef::Text(text) => format!("{:?}", String::from_utf8_lossy(text)),
                     other => format!("{other:?}"),
                 };
-                line.push_str(&format!(" {column}={shown}"));
+                let _ = write!(line, " {column}={shown}");
             }
             lines.push(line);
         }

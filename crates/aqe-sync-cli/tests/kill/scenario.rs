@@ -54,6 +54,8 @@ fn first(project: &Project, hub: &Hub) {
             "INSERT INTO patterns (id, pattern, confidence, created_at) VALUES ('both-{number}', 'of agentic-qe {number}', 0.5, 1)"
         ));
     }
+    // Nobody has a mapping for this shape: it is archived until it has the usual one.
+    project.edit(AGENTIC, "ALTER TABLE goap_plans RENAME COLUMN goal_id TO goal");
     // No hub keeps a zero in a key; and PostgreSQL has no room for a key that long.
     project.edit(
         SWARM,
@@ -75,6 +77,7 @@ fn second(project: &Project, hub: &Hub) {
     project.edit(
         AGENTIC,
         "UPDATE patterns SET pattern = pattern || ' again', confidence = 0.7 WHERE id LIKE 'both-%';
+         ALTER TABLE goap_plans RENAME COLUMN goal TO goal_id;
          DELETE FROM patterns WHERE id = 'both-3'; DELETE FROM goap_goals WHERE rowid = 1",
     );
     // Somebody else's hand in the hub, on a row that changes here as well. It is in the first batch:

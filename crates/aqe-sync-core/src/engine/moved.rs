@@ -11,6 +11,7 @@ use futures::StreamExt as _;
 
 use super::source::Reader;
 use super::{Run, Sink};
+use crate::failpoint;
 use crate::ledger::LedgerStream;
 use crate::meet::{Ranking, settle};
 use crate::record::{Change, Operation};
@@ -57,6 +58,7 @@ impl<S: Sink> Reader<'_, S> {
                     if !rows.is_empty() {
                         moved.deleted += rows.len() as u64;
                         moved.state = Some(run.withdraw(id, archive, rows).await?);
+                        failpoint!("engine-withdrawn");
                     }
                 }
                 let count = moved.deleted;
@@ -66,6 +68,7 @@ impl<S: Sink> Reader<'_, S> {
         }
         let sequence = moved.state.as_ref().unwrap_or(state).sequence;
         run.ledger.replace(id, &LedgerStream { sequence, entries: Vec::new() })?;
+        failpoint!("engine-moved-out");
         Ok(moved)
     }
 }
