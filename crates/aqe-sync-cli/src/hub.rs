@@ -96,6 +96,9 @@ pub(crate) fn builder(settings: &Settings) -> Result<HubBuilder, Failure> {
     if let Some(connections) = &postgres.connections {
         builder = builder.connections(connections.value);
     }
+    if let Some(far) = &postgres.far {
+        builder = builder.far(far.value);
+    }
     let vectors = postgres.vectors.as_ref().and_then(|vectors| match vectors.value.as_str() {
         "ruvector" => Some(VectorKind::Ruvector),
         "pgvector" => Some(VectorKind::Pgvector),

@@ -150,15 +150,18 @@ pub(super) async fn close(
 
 /// Polled after all else of a transaction, when all of it is queued and, once the
 /// connection's task had its turns, sent; there is no answer to its end yet.
+#[cfg(feature = "failpoints")]
 async fn on_the_way() {
     failpoint!("postgres-commit-queued");
-    #[cfg(feature = "failpoints")]
-    {
-        for _ in 0..8 {
-            tokio::task::yield_now().await;
-        }
-        failpoint!("postgres-commit-sent");
+    for _ in 0..8 {
+        tokio::task::yield_now().await;
     }
+    failpoint!("postgres-commit-sent");
+}
+
+#[cfg(not(feature = "failpoints"))]
+fn on_the_way() -> std::future::Ready<()> {
+    std::future::ready(())
 }
 
 /// Keeps both images of what differed.

@@ -29,7 +29,7 @@ const SETTINGS: &str = "SET enable_hashjoin = off; SET enable_mergejoin = off; S
 
 /// A server whose answers take so long is far away: through a tunnel they take 20 to
 /// 80 ms, in one building less than one.
-const FAR: Duration = Duration::from_millis(15);
+pub(super) const FAR: Duration = Duration::from_millis(15);
 
 /// How a connection is made.
 pub(super) struct Dialing {
@@ -87,7 +87,7 @@ impl Connections {
         dialect: Dialect,
         schema: schema::Hub,
         first: Link,
-        distance: Duration,
+        far: bool,
         lanes: usize,
     ) -> Self {
         // The others are opened when there is enough to write.
@@ -98,7 +98,7 @@ impl Connections {
             dialect: Arc::new(dialect),
             schema: tokio::sync::Mutex::new(schema),
             lanes: std::iter::once(Lane::of(first)).chain(others).map(Arc::new).collect(),
-            far: distance >= FAR,
+            far,
             known: Mutex::default(),
             routes: Mutex::default(),
             orders: Orders::default(),

@@ -13,7 +13,7 @@ use futures::stream::BoxStream;
 use futures::{FutureExt as _, SinkExt as _, StreamExt as _};
 use tokio::runtime::{Builder, Runtime};
 
-use super::connections::{Connections, Dialing};
+use super::connections::{Connections, Dialing, FAR};
 use super::failure::Failure;
 use super::link::{Address, Budget, Connector, Direct, Link, retry};
 use super::rows::{self, Wanted};
@@ -37,6 +37,7 @@ pub struct HubBuilder {
     setup: Setup,
     opening: Opening,
     connections: usize,
+    far: Option<bool>,
 }
 
 /// The SQL that makes a hub.
@@ -91,6 +92,14 @@ impl HubBuilder {
     #[must_use]
     pub fn inspect(mut self) -> Self {
         self.opening = Opening::Inspect;
+        self
+    }
+
+    /// Says whether the server is so far away that round trips take longer than work. Where
+    /// nobody says, the first answer tells: 15 ms is far.
+    #[must_use]
+    pub fn far(mut self, far: bool) -> Self {
+        self.far = Some(far);
         self
     }
 
@@ -193,6 +202,7 @@ impl HubBuilder {
         };
         let (settled, opened) = futures::join!(Dialing::set_up(&link), schema::open(&link, &self.schema, mode));
         let distance = settled?;
+        let far = self.far.unwrap_or(distance >= FAR);
         let opened = match opened {
             Ok(opened) => opened,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Err(error)),
@@ -206,7 +216,7 @@ impl HubBuilder {
         let (identity, warnings) = (opened.id().to_owned(), opened.warnings().to_vec());
         let found = Opened { name: dialing.address.shown(), identity, warnings };
         let lanes = if dry { 1 } else { self.connections };
-        let connections = Arc::new(Connections::new(dialing, runtime, dialect, opened, link, distance, lanes));
+        let connections = Arc::new(Connections::new(dialing, runtime, dialect, opened, link, far, lanes));
         Ok(Ok((found, connections)))
     }
 }
@@ -270,6 +280,7 @@ impl PostgresHub {
             setup: Setup::default(),
             opening: Opening::Create,
             connections: 2,
+            far: None,
         }
     }
 

@@ -49,6 +49,7 @@ pub(crate) fn entries(settings: &Settings) -> Vec<Entry> {
     list.add("postgres.vectors", postgres.vectors.as_ref());
     list.add("postgres.vector_index", postgres.vector_index.as_ref());
     list.add("postgres.connections", postgres.connections.as_ref());
+    list.add("postgres.far", postgres.far.as_ref());
     let gcp = &settings.gcp;
     list.add("gcp.project", gcp.project.as_ref());
     list.add("gcp.zone", gcp.zone.as_ref());

@@ -17,7 +17,7 @@ const TOP: [&str; 8] = ["env", "hub", "sources", "tables", "batch", "allow_mass_
 const SOURCES: [&str; 2] = ["include", "exclude"];
 const TABLE: [&str; 2] = ["policy", "deletes"];
 const BATCH: [&str; 2] = ["rows", "bytes"];
-const POSTGRES: [&str; 4] = ["schema", "vectors", "vector_index", "connections"];
+const POSTGRES: [&str; 5] = ["schema", "vectors", "vector_index", "connections", "far"];
 const VECTORS: [&str; 4] = ["auto", "ruvector", "pgvector", "none"];
 const GCP: [&str; 6] = ["project", "zone", "instance", "database", "user", "tunnel_port"];
 
@@ -91,6 +91,7 @@ fn postgres_layer(section: &Section<'_>) -> Result<PostgresLayer, Failure> {
         vectors: section.parsed("vectors", vectors)?,
         vector_index: section.boolean("vector_index")?,
         connections: section.count("connections")?,
+        far: section.boolean("far")?,
     })
 }
 

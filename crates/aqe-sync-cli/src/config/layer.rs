@@ -43,6 +43,8 @@ pub(crate) struct PostgresLayer {
     pub(crate) vector_index: Option<Setting<bool>>,
     /// How many connections write at most.
     pub(crate) connections: Option<Setting<usize>>,
+    /// Whether round trips take longer than work; measured where nobody says.
+    pub(crate) far: Option<Setting<bool>>,
 }
 
 /// What a layer says about the way to a database on Google Cloud.
@@ -95,6 +97,7 @@ impl Layer {
                 vectors: self.postgres.vectors.or(below.postgres.vectors),
                 vector_index: self.postgres.vector_index.or(below.postgres.vector_index),
                 connections: self.postgres.connections.or(below.postgres.connections),
+                far: self.postgres.far.or(below.postgres.far),
             },
         }
     }

@@ -31,7 +31,11 @@ pub(crate) const STEPS: [Step; 3] = [
 fn first(project: &Project, hub: &Hub) {
     // The embedded hub makes no difference between large and small.
     let length = if matches!(hub, Hub::Postgres { .. }) { 8_500 } else { 100 };
-    std::fs::write(project.root().join("aqe-sync.toml"), "env = \"laptop\"\n[batch]\nrows = 200\n").expect("written");
+    std::fs::write(
+        project.root().join("aqe-sync.toml"),
+        "env = \"laptop\"\n[batch]\nrows = 200\n[postgres]\nfar = false\n",
+    )
+    .expect("written");
     let mut rows = String::from("BEGIN;");
     for number in 0..LARGE {
         let text = format!("{number:04} ").repeat(length / 5);

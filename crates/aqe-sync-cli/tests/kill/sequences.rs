@@ -53,7 +53,9 @@ struct Sequence<'a> {
 impl Machine {
     fn new(environment: &'static str) -> Self {
         let project = Project::new();
-        let settings = format!("env = \"{environment}\"\nallow_mass_delete = true\n[batch]\nrows = 200\n");
+        let settings = format!(
+            "env = \"{environment}\"\nallow_mass_delete = true\n[batch]\nrows = 200\n[postgres]\nfar = false\n"
+        );
         std::fs::write(project.root().join("aqe-sync.toml"), settings).expect("written");
         Self { project, environment, ledgers: 0 }
     }
