@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use aqe_sync_core::meet::ConflictRecord;
 use aqe_sync_core::rowjson::row_to_json;
-use aqe_sync_core::{Checkpoint, DeadLetter, StreamId, TableSpec, Timestamp, failpoint};
+use aqe_sync_core::{Checkpoint, DeadLetter, StreamId, TableSpec, Timestamp};
 use postgres_types::{ToSql, Type};
 use tokio_postgres::{Client, Error};
 
@@ -152,11 +152,11 @@ pub(super) async fn close(
 /// connection's task had its turns, sent; there is no answer to its end yet.
 #[cfg(feature = "failpoints")]
 async fn on_the_way() {
-    failpoint!("postgres-commit-queued");
+    aqe_sync_core::failpoint!("postgres-commit-queued");
     for _ in 0..8 {
         tokio::task::yield_now().await;
     }
-    failpoint!("postgres-commit-sent");
+    aqe_sync_core::failpoint!("postgres-commit-sent");
 }
 
 #[cfg(not(feature = "failpoints"))]
