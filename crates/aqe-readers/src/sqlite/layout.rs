@@ -187,10 +187,22 @@ fn free(taken: &[String], name: String) -> String {
 
 /// Embeddings of records that are not there.
 fn orphans(file: &SourceFile, main: &Table, join: &Join, embeddings: &Table) -> Option<Plan> {
-    let condition =
-        format!(" WHERE NOT EXISTS (SELECT 1 FROM {} AS m WHERE m.\"id\" = t.{})", Quoted(&main.name), Quoted(join.id));
+    let (table, id) = (Quoted(&embeddings.name), Quoted(join.id));
+    let missing =
+        |alias| format!("NOT EXISTS (SELECT 1 FROM {} AS m WHERE m.\"id\" = {alias}.{id})", Quoted(&main.name));
+    let shadowed = embeddings.columns.iter().any(|column| column.name.eq_ignore_ascii_case(ROW_ID));
+    let condition = if embeddings.without_rowid || shadowed {
+        format!(" WHERE {}", missing("t"))
+    } else {
+        // The index of ids tells which ones they are; the embeddings, most of the file,
+        // were read with their records and are not read again.
+        format!(" WHERE t.{ROW_ID} IN (SELECT k.{ROW_ID} FROM {table} AS k WHERE {})", missing("k"))
+    };
     archived(file, embeddings, &condition)
 }
+
+/// A name of the row id, unless a column has it.
+const ROW_ID: &str = "_rowid_";
 
 fn archived(file: &SourceFile, table: &Table, condition: &str) -> Option<Plan> {
     let hub = tables::find("archive_records")?;

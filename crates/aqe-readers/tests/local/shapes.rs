@@ -149,3 +149,29 @@ fn ids_that_count_rows_cannot_overwrite_history_when_a_file_is_made_anew() {
     let events = project.rows("SELECT type FROM events WHERE source <> 'aqe-sync' AND deleted_at IS NULL ORDER BY 1");
     assert_eq!(events, [[text("new")], [text("old")]]);
 }
+
+#[test]
+fn embeddings_without_their_record_are_archived_whatever_shape_their_table_has() {
+    for (columns, ending, orphans) in [
+        ("pattern_id TEXT PRIMARY KEY, embedding BLOB", "", 2),
+        ("pattern_id TEXT, embedding BLOB", "", 2),
+        ("pattern_id TEXT PRIMARY KEY, embedding BLOB", "WITHOUT ROWID", 1),
+        ("pattern_id TEXT PRIMARY KEY, embedding BLOB, _ROWID_ INTEGER", "", 2),
+    ] {
+        let mut sql = format!(
+            "CREATE TABLE qe_patterns (id TEXT PRIMARY KEY, name TEXT); \
+             CREATE TABLE qe_pattern_embeddings ({columns}) {ending}; \
+             INSERT INTO qe_patterns VALUES ('a', 'A'), ('b', 'B'); \
+             INSERT INTO qe_pattern_embeddings (pattern_id, embedding) VALUES ('b', zeroblob(1536)), ('gone', x'01');"
+        );
+        // A key may be null where SQLite does not forbid it.
+        if orphans == 2 {
+            sql.push_str("INSERT INTO qe_pattern_embeddings (pattern_id, embedding) VALUES (NULL, x'02');");
+        }
+        let project = synced(&sql);
+        let archived = "SELECT count(*) FROM archive_records WHERE part = 'qe_pattern_embeddings'";
+        assert_eq!(project.value(archived), Value::Integer(orphans), "{columns} {ending}");
+        let embedded = "SELECT group_concat(id) FROM qe_patterns WHERE embedding IS NOT NULL";
+        assert_eq!(project.value(embedded), text("b"), "{columns} {ending}");
+    }
+}
