@@ -79,29 +79,33 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// Adds another account.
+    /// Adds another account. What does not fit stays at the largest number, and does
+    /// not balance.
     pub fn add(&mut self, other: &Self) {
-        self.read += other.read;
-        self.inserted += other.inserted;
-        self.updated += other.updated;
-        self.unchanged += other.unchanged;
-        self.merged += other.merged;
-        self.superseded += other.superseded;
-        self.deleted += other.deleted;
-        self.dead_lettered += other.dead_lettered;
-        self.conflicts += other.conflicts;
-        self.set_aside += other.set_aside;
-        self.filtered += other.filtered;
+        let sum = |one: &mut u64, other: u64| *one = one.saturating_add(other);
+        sum(&mut self.read, other.read);
+        sum(&mut self.inserted, other.inserted);
+        sum(&mut self.updated, other.updated);
+        sum(&mut self.unchanged, other.unchanged);
+        sum(&mut self.merged, other.merged);
+        sum(&mut self.superseded, other.superseded);
+        sum(&mut self.deleted, other.deleted);
+        sum(&mut self.dead_lettered, other.dead_lettered);
+        sum(&mut self.conflicts, other.conflicts);
+        sum(&mut self.set_aside, other.set_aside);
+        sum(&mut self.filtered, other.filtered);
     }
 
-    /// Checks that every record read went somewhere, once.
+    /// Checks that every record read went somewhere, once. Deletes and records that
+    /// transforms dropped are no part of it: nothing was read, or nothing is to be stored.
     ///
     /// # Errors
     /// Names both sums when they differ: a defect that must not look like success.
     pub fn balance(&self) -> Result<()> {
-        let accounted =
-            self.inserted + self.updated + self.unchanged + self.merged + self.superseded + self.dead_lettered;
-        if accounted == self.read {
+        let parts = [self.inserted, self.updated, self.unchanged, self.merged, self.superseded, self.dead_lettered];
+        // In 128 bits: no sum of these wraps around.
+        let accounted: u128 = parts.into_iter().map(u128::from).sum();
+        if accounted == u128::from(self.read) {
             return Ok(());
         }
         Err(Error::internal(format!("{} records were read, but {accounted} are accounted for: {self:?}", self.read)))
@@ -109,7 +113,8 @@ impl Counters {
 
     /// Whether the hub's content changed.
     pub fn changed_anything(&self) -> bool {
-        self.inserted + self.updated + self.merged + self.deleted + self.conflicts + self.dead_lettered > 0
+        let changes = [self.inserted, self.updated, self.merged, self.deleted, self.conflicts, self.dead_lettered];
+        changes.into_iter().any(|count| count > 0)
     }
 }
 
@@ -259,6 +264,9 @@ impl Report {
             self.totals.add(&stream.counters);
             status = status.max(stream.status.min(Status::Partial));
         }
+        if let Err(error) = self.totals.balance() {
+            self.error.get_or_insert_with(|| error.context("of", "all streams").to_string());
+        }
         if self.error.is_some() {
             status = Status::Failed;
         }
@@ -279,6 +287,20 @@ mod tests {
         assert_eq!(report.status, Status::Failed);
         let error = report.error.expect("said");
         assert!(error.contains("3 records were read, but 2 are accounted for"), "{error}");
+    }
+
+    #[test]
+    fn no_sum_wraps_around_to_a_right_one() {
+        let counters = |read, inserted, updated| Counters { read, inserted, updated, ..Counters::default() };
+        counters(1, u64::MAX, 2).balance().expect_err("wraps to 1");
+        counters(u64::MAX, u64::MAX, 0).balance().expect("adds up");
+        let mut stream = StreamReport::new("a.db".into(), "t".into(), "t");
+        stream.counters = counters(u64::MAX, u64::MAX - 1, 1);
+        let mut report = Report { streams: vec![stream.clone(), stream], ..Report::new("e".into(), Mode::Full, "h") };
+        report.close();
+        assert_eq!((report.status, report.totals.read), (Status::Failed, u64::MAX));
+        let error = report.error.expect("said");
+        assert!(error.contains("all streams"), "{error}");
     }
 
     #[test]

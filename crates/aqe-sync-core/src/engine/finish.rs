@@ -17,7 +17,7 @@ use crate::record::{Change, Operation};
 use crate::report::{Mode, Status, StreamReport};
 use crate::schema::Deletes;
 use crate::sink::KnownRow;
-use crate::{ContentHash, Result};
+use crate::{ContentHash, Error, Result};
 
 /// Known keys that are to be deleted, with what their deletion is based on.
 type Gone = HashMap<KeyHash, Option<ContentHash>>;
@@ -161,15 +161,14 @@ impl<'r> StreamRun<'r> {
     /// Ends the account.
     fn close<S: Sink>(mut self, run: &Run<'_, S>) -> Closed {
         if self.failed() {
-            // What is still on its way has no outcome: it was not processed.
-            let counters = &mut self.report.counters;
-            counters.dead_lettered -= self.outbox.letters.len() as u64;
-            counters.read = counters.inserted
-                + counters.updated
-                + counters.unchanged
-                + counters.merged
-                + counters.superseded
-                + counters.dead_lettered;
+            self.forget(self.outbox.tally());
+        }
+        let counted = self.report.counters.dead_lettered;
+        if counted != self.letters {
+            let given = self.letters;
+            self.fail_sink(&Error::internal(format!(
+                "{counted} records are counted as dead letters, but the sink was given {given}"
+            )));
         }
         self.report.duration_ms = millis(self.begun);
         let (source, stream) = (&self.id.source, &self.id.stream);

@@ -11,6 +11,7 @@ mod outbox;
 mod send;
 mod source;
 mod stream;
+mod tally;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use futures::StreamExt as _;
 
 use super::source::Reader;
+use super::tally::Tally;
 use super::{Run, Sink};
 use crate::failpoint;
 use crate::ledger::LedgerStream;
@@ -78,10 +79,17 @@ impl<S: Sink> Run<'_, S> {
         let changes =
             rows.into_iter().map(|row| Change { key: row.key, operation: Operation::Delete, base: Some(row.hash) });
         let checkpoint = self.checkpoint(false);
-        let delivery = Delivery { changes: changes.collect(), letters: Vec::new(), checkpoint: checkpoint.clone() };
+        let changes: Vec<Change> = changes.collect();
+        let given = Tally::of(&changes, 0);
+        let keys: Vec<_> = changes.iter().map(|change| (change.key.hash(), false)).collect();
+        let delivery = Delivery { changes, letters: Vec::new(), checkpoint: checkpoint.clone() };
         let committed = match self.sink.push(id, table, delivery).await? {
-            Pushed::Committed(_, committed) => committed,
+            Pushed::Committed(applied, committed) => {
+                given.check_settled(&applied).and_then(|()| given.check(&applied, std::iter::empty()))?;
+                committed
+            }
             Pushed::Contested { mut txn, applied, checkpoint, .. } => {
+                given.check(&applied, keys.into_iter())?;
                 let priority_of = |contributor: &Contributor| self.priority_of(contributor);
                 let ranking = Ranking { writer: id.contributor(), priority_of: &priority_of };
                 let contested = applied.contested.into_iter();

@@ -9,6 +9,7 @@ use futures::future::join_all;
 use super::jobs::{Job, Jobs};
 use super::send::{Sent, Shipment};
 use super::stream::StreamRun;
+use super::tally::Tally;
 use super::{Run, Sink};
 use crate::Result;
 use crate::failpoint;
@@ -38,8 +39,8 @@ pub(super) struct Outbox {
 
 /// A delivery that was sent and not heard of again.
 pub(super) struct OnWay {
-    /// How many dead letters it carries.
-    letters: u64,
+    /// What it carries.
+    tally: Tally,
     job: Job<Result<Sent>>,
 }
 
@@ -63,6 +64,11 @@ impl Outbox {
         self.letters.push(letter);
     }
 
+    /// What there is to send.
+    pub(super) fn tally(&self) -> Tally {
+        Tally::of(self.changes.iter().map(|pending| &pending.change), self.letters.len())
+    }
+
     /// Bytes in memory, roughly.
     pub(super) fn weight(&self) -> usize {
         self.bytes + self.changes.len() * size_of::<Pending>() + self.refreshed.len() * size_of::<LedgerEntry>()
@@ -76,9 +82,9 @@ impl<'r> StreamRun<'r> {
         if self.failed() {
             return;
         }
-        let letters = self.outbox.letters.len() as u64;
+        let tally = self.outbox.tally();
         if let Some(shipment) = self.pack(run, false) {
-            self.on_way.push_back(OnWay { letters, job: jobs.start(shipment.send()).await });
+            self.on_way.push_back(OnWay { tally, job: jobs.start(shipment.send()).await });
         }
         self.look_for_arrivals(run);
     }
@@ -89,18 +95,17 @@ impl<'r> StreamRun<'r> {
         if self.failed() {
             return self.arrivals(run, 0).await;
         }
-        let letters = self.outbox.letters.len() as u64;
+        let tally = self.outbox.tally();
         let Some(shipment) = self.pack(run, complete) else {
             return self.arrivals(run, 0).await;
         };
         let before = std::mem::take(&mut self.on_way);
-        let before =
-            join_all(before.into_iter().map(|OnWay { letters, job }| job.result().map(move |it| (letters, it))));
+        let before = join_all(before.into_iter().map(|OnWay { tally, job }| job.result().map(move |it| (tally, it))));
         let (before, last) = futures::join!(before, shipment.send());
-        for (letters, result) in before {
-            self.arrived(run, letters, result);
+        for (tally, result) in before {
+            self.arrived(run, tally, result);
         }
-        self.arrived(run, letters, last);
+        self.arrived(run, tally, last);
     }
 
     /// Takes the outbox as a delivery; `None` when there is nothing that the sink has
@@ -123,33 +128,34 @@ impl<'r> StreamRun<'r> {
     /// Waits until at most so many deliveries are on their way.
     pub(super) async fn arrivals<S: Sink>(&mut self, run: &Run<'_, S>, remaining: usize) {
         while self.on_way.len() > remaining
-            && let Some(OnWay { letters, job }) = self.on_way.pop_front()
+            && let Some(OnWay { tally, job }) = self.on_way.pop_front()
         {
             let result = job.result().await;
-            self.arrived(run, letters, result);
+            self.arrived(run, tally, result);
         }
     }
 
     /// Takes notice of deliveries that have arrived, in their order.
     pub(super) fn look_for_arrivals<S: Sink>(&mut self, run: &Run<'_, S>) {
-        while let Some(OnWay { letters, job }) = self.on_way.pop_front() {
+        while let Some(OnWay { tally, job }) = self.on_way.pop_front() {
             match job.try_result() {
-                Ok(result) => self.arrived(run, letters, result),
-                Err(job) => return self.on_way.push_front(OnWay { letters, job }),
+                Ok(result) => self.arrived(run, tally, result),
+                Err(job) => return self.on_way.push_front(OnWay { tally, job }),
             }
         }
     }
 
-    fn arrived<S: Sink>(&mut self, run: &Run<'_, S>, letters: u64, result: Result<Sent>) {
+    fn arrived<S: Sink>(&mut self, run: &Run<'_, S>, tally: Tally, result: Result<Sent>) {
         let sent = match result {
             Ok(sent) => sent,
             Err(error) => {
-                self.report.counters.dead_lettered -= letters;
+                self.forget(tally);
                 let error = error.context("table", self.spec.table.name());
                 return self.fail_sink(&error);
             }
         };
         self.report.counters.add(&sent.counters);
+        self.letters += sent.letters;
         for (rule, count) in sent.rules {
             *self.report.rules.entry(rule).or_default() += count;
         }
@@ -174,6 +180,12 @@ impl<'r> StreamRun<'r> {
         if moved || !sent.entries.is_empty() {
             self.append(run, &sent.entries);
         }
+    }
+
+    /// Takes out of the account what has no outcome: it was not processed.
+    pub(super) fn forget(&mut self, tally: Tally) {
+        self.report.counters.read -= tally.upserts + tally.letters;
+        self.report.counters.dead_lettered -= tally.letters;
     }
 
     /// What only the ledger has to know.

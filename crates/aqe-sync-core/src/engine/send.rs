@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::lanes::Place;
 use super::outbox::Outbox;
+use super::tally::Tally;
 use super::{Run, Sink};
 use crate::failpoint;
 use crate::hash::KeyHash;
@@ -36,6 +37,8 @@ pub(super) struct Sent {
     /// What the ledger has to remember.
     pub(super) entries: Vec<LedgerEntry>,
     pub(super) counters: Counters,
+    /// How many dead letters the sink took.
+    pub(super) letters: u64,
     /// How many conflicts each rule decided.
     pub(super) rules: BTreeMap<String, u64>,
     /// How many records other streams have as well.
@@ -56,6 +59,7 @@ impl<S: Sink> Shipment<'_, S> {
         let mut sent = Sent { complete, ..Sent::default() };
         let Outbox { changes, letters, refreshed, .. } = outbox;
         sent.entries = refreshed;
+        let refreshed = sent.entries.len();
         let mut decided = HashSet::new();
         let mut ours = Vec::with_capacity(changes.len());
         for pending in changes {
@@ -78,7 +82,7 @@ impl<S: Sink> Shipment<'_, S> {
             return Err(Error::new(ErrorKind::Io, "the batch before this one was not written").retry(Retry::Exhausted));
         }
         let delivery = Delivery { changes: ours, letters, checkpoint: run.checkpoint(complete) };
-        let pushed = sent.push(run, &id, &table, delivery, &decided).await;
+        let pushed = sent.push(run, &id, &table, delivery, &decided, refreshed).await;
         if pushed.is_err() {
             // Before the lane is free for the next one.
             broken.store(true, Ordering::Relaxed);
@@ -96,15 +100,23 @@ impl Sent {
         table: &Arc<TableSpec>,
         delivery: Delivery,
         decided: &HashSet<KeyHash>,
+        refreshed: usize,
     ) -> Result<()> {
         failpoint!("engine-push-before");
+        let given = Tally::of(&delivery.changes, delivery.letters.len());
+        self.letters = given.letters;
         let committed = match run.sink.push(id, table, delivery).await? {
             Pushed::Committed(applied, committed) => {
+                given.check_settled(&applied).and_then(|()| given.check(&applied, std::iter::empty()))?;
                 self.count_applied(&applied);
                 committed
             }
             Pushed::Contested { mut txn, applied, mut letters, checkpoint } => {
                 failpoint!("engine-contested");
+                // Before the commit: what does not add up is rolled back.
+                let sent = self.entries.iter().skip(refreshed);
+                given.check(&applied, sent.map(|entry| (entry.key, entry.content.is_some())))?;
+                given.check_letters(letters.len())?;
                 self.count_applied(&applied);
                 letters.extend(self.refuse(table, applied.refused));
                 let settled = self.settle(run, id, table, applied.contested, decided);
@@ -112,6 +124,7 @@ impl Sent {
                     txn.resolve(settled).await?;
                     failpoint!("engine-resolved");
                 }
+                self.letters = letters.len() as u64;
                 if !letters.is_empty() {
                     txn.reject(letters).await?;
                     failpoint!("engine-rejected");

@@ -49,6 +49,8 @@ pub(super) struct StreamRun<'r> {
     pub(super) notes: Vec<String>,
     pub(super) overlaps: BTreeMap<Contributor, u64>,
     pub(super) sink_error: Option<String>,
+    /// How many dead letters the sink made durable.
+    pub(super) letters: u64,
     pub(super) hub: HubSide,
 }
 
@@ -88,6 +90,7 @@ impl<'r> StreamRun<'r> {
             notes: Vec::new(),
             overlaps: BTreeMap::new(),
             sink_error: None,
+            letters: 0,
             hub: HubSide::default(),
             id,
             spec,
