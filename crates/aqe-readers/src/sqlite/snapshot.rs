@@ -219,9 +219,9 @@ fn open_copy(file: &SourceFile, folder: TempDir, copy: &Path, size: u64) -> Resu
 /// Starts the read transaction; the first look at the schema takes the snapshot.
 fn begin(connection: &Connection) -> rusqlite::Result<()> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
-    // 32 MiB hold the index by which the embeddings of a few hundred thousand records are
-    // found, between the pages that are read once.
-    connection.execute_batch("PRAGMA query_only = 1; PRAGMA cache_size = -32768; BEGIN")?;
+    // The index by which the embeddings of a few hundred thousand records are found has to
+    // stay between the pages that are read once; a first load has to stay under 100 MB.
+    connection.execute_batch("PRAGMA query_only = 1; PRAGMA cache_size = -24576; BEGIN")?;
     connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
 }
 
