@@ -31,6 +31,7 @@ mod embed;
 pub mod engine;
 mod error;
 pub mod failpoint;
+pub mod fleet;
 mod hashing;
 pub mod json;
 pub mod ledger;

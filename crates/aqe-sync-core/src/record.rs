@@ -15,6 +15,8 @@ pub struct Record {
     values: Vec<Value>,
     /// Fields that only this record has; they end up in the hub's `extra`.
     pub extra: Vec<(String, Value)>,
+    /// The `extra` of a row that the record was made of, as it is.
+    row_extra: Option<Json>,
 }
 
 impl Record {
@@ -25,7 +27,18 @@ impl Record {
     pub fn new(schema: Arc<Schema>, mut values: Vec<Value>) -> Self {
         debug_assert!(values.len() <= schema.fields().len(), "more values than fields");
         values.resize(schema.fields().len(), Value::Null);
-        Self { schema, values, extra: Vec::new() }
+        Self { schema, values, extra: Vec::new(), row_extra: None }
+    }
+
+    /// Makes a record that converts to this very row, `extra` included.
+    pub fn of_row(table: &TableSpec, row: Row) -> Self {
+        let schema = Schema::new(table.columns().iter().map(|column| column.name.as_str()));
+        Self { row_extra: row.extra, ..Self::new(schema, row.values) }
+    }
+
+    /// See [`Self::of_row`].
+    pub(crate) fn row_extra(&self) -> Option<&Json> {
+        self.row_extra.as_ref()
     }
 
     /// Adds fields beyond the schema.
@@ -70,6 +83,7 @@ impl Record {
     pub fn size(&self) -> usize {
         self.values.iter().map(Value::size).sum::<usize>()
             + self.extra.iter().map(|(name, value)| name.len() + value.size()).sum::<usize>()
+            + self.row_extra.as_ref().map_or(0, |json| json.as_str().len())
     }
 }
 

@@ -100,6 +100,7 @@ impl Coercer {
         let mut extra = Extra::default();
         let mut set_aside = Vec::new();
         let mut fields = std::mem::take(&mut record.extra);
+        let row_extra = record.row_extra().cloned();
         let mut values = take_values(&mut record);
         let mut columns = Vec::with_capacity(self.field_of_column.len());
         columns.extend(key.values().iter().cloned());
@@ -136,7 +137,7 @@ impl Coercer {
         for (name, value) in &fields {
             extra.add_value(name, value);
         }
-        Ok(Coerced { row: Row::new(&self.table, columns, extra.finish()), set_aside })
+        Ok(Coerced { row: Row::new(&self.table, columns, row_extra.or_else(|| extra.finish())), set_aside })
     }
 
     /// Keeps a record that cannot be stored.

@@ -33,7 +33,7 @@ use std::fmt;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed, xxh3_128};
 
 use crate::json::{Examined, examine};
-use crate::{Json, Record, TableSpec, Value};
+use crate::{ColumnSpec, Json, Record, Row, TableSpec, Value};
 
 /// Identifies a row's content in every hub. Never zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -72,10 +72,26 @@ pub struct LocalHash(pub u64);
 
 /// Hashes a row's columns and extra.
 pub fn content_hash(table: &TableSpec, values: &[Value], extra: Option<&Json>) -> ContentHash {
+    ContentHash::from_u64(hash_columns(table, values, extra, |_| true))
+}
+
+/// Hashes some of a row's columns, and extra; key columns are never among them.
+pub(crate) fn partial_hash(table: &TableSpec, row: &Row, counts: impl Fn(&ColumnSpec) -> bool) -> u64 {
+    let keys = table.key_columns();
+    let counts = |column: &ColumnSpec| !keys.iter().any(|key| key.name == column.name) && counts(column);
+    hash_columns(table, &row.values, row.extra.as_ref(), counts)
+}
+
+fn hash_columns(
+    table: &TableSpec,
+    values: &[Value],
+    extra: Option<&Json>,
+    counts: impl Fn(&ColumnSpec) -> bool,
+) -> u64 {
     let mut bytes = Vec::with_capacity(4096);
     for position in table.name_order() {
         let value = &values[*position];
-        if !value.is_null() {
+        if !value.is_null() && counts(&table.columns()[*position]) {
             put_bytes(&mut bytes, table.columns()[*position].name.as_str().as_bytes());
             encode(value, &mut bytes);
         }
@@ -83,7 +99,7 @@ pub fn content_hash(table: &TableSpec, values: &[Value], extra: Option<&Json>) -
     if let Some(extra) = extra {
         encode_json(extra, &mut bytes);
     }
-    ContentHash::from_u64(xxh3_64(&bytes))
+    xxh3_64(&bytes)
 }
 
 /// Hashes named values that are not null, for ids made of content: 64 bits over
@@ -138,6 +154,9 @@ impl LocalHasher {
         for (name, value) in &record.extra {
             put_bytes(&mut self.buffer, name.as_bytes());
             encode_raw(value, &mut self.buffer);
+        }
+        if let Some(extra) = record.row_extra() {
+            encode_json(extra, &mut self.buffer);
         }
         self.hash_encoded(&self.buffer)
     }
