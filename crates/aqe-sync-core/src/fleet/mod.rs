@@ -9,7 +9,7 @@
 //! | merge | [`merge`] | one [`Contribution`] per environment | [`FleetRecord`] |
 //! | trust | [`Trust`] | contributions | those that count here |
 //! | pull | [`FleetSource`] | a [`FleetHub`] | records for the engine |
-//! | write | a sink that calls [`Absorbed::write`] | contributions and the local row | the new local row |
+//! | write | a sink that asks [`Absorbed::target`] | contributions and the local row | the new local row |
 //! | push | [`OwnSource`] | the local rows | this environment's own part of them |
 //!
 //! # Own and others
