@@ -3,8 +3,9 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::contribution::{Contribution, counts_only, is_counts_only};
+use super::contribution::{Contribution, counts_only};
 use super::merge::{FleetRecord, merge};
+use super::source::Pulled;
 use crate::hash::partial_hash;
 use crate::rowjson::{row_from_json, row_to_json};
 use crate::{ColumnType, Environment, Error, ErrorKind, KeyHash, Result, Role, Row, TableSpec, Timestamp, Value};
@@ -59,13 +60,21 @@ fn content(table: &TableSpec, row: &Row) -> u64 {
     partial_hash(table, row, |column| !is_counted(&column.role) && column.kind != ColumnType::Timestamp)
 }
 
-/// What a local row is to become, and what to remember of it.
+/// What a pull does about one key of the local file.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Target {
-    /// The row that the local file has to show.
-    Row(Box<FleetRecord>),
-    /// The local file has to show nothing.
-    Nothing,
+pub enum Step {
+    /// Nothing.
+    Leave,
+    /// The file has to show the record. What it gives back then is remembered, beside the
+    /// own part: see [`Written::of`].
+    Write {
+        /// The record.
+        record: Box<FleetRecord>,
+        /// This environment's own part of it.
+        own: Option<Row>,
+    },
+    /// The file has to show nothing, and this is remembered.
+    Clear(Option<Absorbed>),
 }
 
 impl Absorbed {
@@ -114,23 +123,48 @@ impl Absorbed {
         }
     }
 
-    /// What the local file has to show, from the own part and what others contribute.
-    pub fn target(table: &TableSpec, environment: &Environment, own: Option<&Row>, others: &[Contribution]) -> Target {
-        let mut all: Vec<Contribution> =
-            others.iter().filter(|other| other.environment != *environment).cloned().collect();
-        all.extend(own.map(|row| Contribution {
+    /// What a pull has to do about a key, from what was remembered of it, the row that the
+    /// local file shows now, and what the fleet says.
+    ///
+    /// A row that was written and is not there any more was deleted here, and does not come
+    /// back. A row that its tool made again takes part again.
+    pub fn step(
+        table: &TableSpec,
+        environment: &Environment,
+        remembered: Option<&Self>,
+        local: Option<&Row>,
+        pulled: &Pulled,
+    ) -> Step {
+        let own = match (local, remembered) {
+            (Some(_), None) if pulled.others.is_empty() => return Step::Leave,
+            (Some(local), None) => Some(local.clone()),
+            (Some(local), Some(absorbed)) => absorbed.own(table, local),
+            (None, None) if pulled.declined => return Step::Clear(Some(Self::declined())),
+            (None, None) => None,
+            (None, Some(absorbed)) => match &absorbed.shown {
+                Shown::Written(_) => return Step::Clear(Some(Self::declined())),
+                Shown::Declined => return Step::Leave,
+                Shown::Withheld => absorbed.own.clone(),
+            },
+        };
+        let others = pulled.others.iter().filter(|other| other.environment != *environment);
+        let mut all: Vec<Contribution> = others.cloned().collect();
+        all.extend(own.as_ref().map(|row| Contribution {
             environment: environment.clone(),
             version: i64::MAX,
             deleted: false,
             row: row.clone(),
         }));
-        merge(table, &all).map_or(Target::Nothing, |record| Target::Row(Box::new(record)))
+        match merge(table, &all) {
+            Some(record) => Step::Write { record: Box::new(record), own },
+            None if local.is_none() && remembered.is_none() => Step::Leave,
+            // Nobody trusted has content for it. What was counted here is kept.
+            None => Step::Clear(own.map(|own| Self { own: Some(own), shown: Shown::Withheld })),
+        }
     }
 
-    /// What to remember once the file shows nothing because nobody trusted has content for
-    /// it; `None` when there is nothing to keep.
-    pub fn withheld(own: Option<Row>) -> Option<Self> {
-        own.filter(is_counts_only).map(|own| Self { own: Some(own), shown: Shown::Withheld })
+    fn declined() -> Self {
+        Self { own: None, shown: Shown::Declined }
     }
 
     /// Writes it as JSON.
@@ -273,8 +307,8 @@ fn rate(now: Part, then: Part, own: Part) -> Option<f64> {
     }
     let count = own.count.saturating_add(now.count.saturating_sub(then.count).max(0));
     if count == 0 && then.count > 0 {
-        // What stands for others' events only is not its own.
-        return own.rate;
+        // It stands for others' events only: not its own, and without weight.
+        return own.rate.or(now.rate);
     }
     let none_before = then.count == 0 && own.count == 0;
     if none_before || count == 0 || !now.rate.is_some_and(super::merge::takes_part) {

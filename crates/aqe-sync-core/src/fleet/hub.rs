@@ -28,11 +28,6 @@ impl VersionVector {
         self.0.insert(environment, version);
     }
 
-    /// As if nothing of an environment had been seen.
-    pub fn forget(&mut self, environment: &Environment) {
-        self.0.remove(environment);
-    }
-
     /// All environments of which something was seen.
     pub fn iter(&self) -> impl Iterator<Item = (&Environment, i64)> {
         self.0.iter().map(|(environment, version)| (environment, *version))
@@ -78,14 +73,16 @@ pub trait FleetHub: Send + Sync + 'static {
     /// When the hub is not reachable.
     fn standing(&self) -> impl Future<Output = Result<Standing>> + Send;
 
-    /// Keys of a table that any environment but `except` changed after `since`, each once
-    /// per call of the stream; tombstones count as changes. With `after` only rows written
-    /// after that moment count.
+    /// Keys of a table of which `own` has to be told, each once per call of the stream:
+    /// those that any other environment changed after `since`, and those that `own` itself
+    /// changed and another environment has, too, since what all of them make of it may be
+    /// another record now. Tombstones count as changes. With `after` only rows written after
+    /// that moment count.
     fn changed(
         &self,
         table: &Arc<TableSpec>,
         since: &VersionVector,
-        except: &Environment,
+        own: &Environment,
         after: Option<Timestamp>,
     ) -> BoxStream<'static, Result<Vec<Key>>>;
 

@@ -9,7 +9,7 @@
 //! | merge | [`merge`] | one [`Contribution`] per environment | [`FleetRecord`] |
 //! | trust | [`Trust`] | contributions | those that count here |
 //! | pull | [`FleetSource`] | a [`FleetHub`] | records for the engine |
-//! | write | a sink that asks [`Absorbed::target`] | contributions and the local row | the new local row |
+//! | write | a sink that asks [`Absorbed::step`] | contributions and the local row | the new local row |
 //! | push | [`OwnSource`] | the local rows | this environment's own part of them |
 //!
 //! # Own and others
@@ -27,7 +27,7 @@ mod own_source;
 mod source;
 mod trust;
 
-pub use absorbed::{Absorbed, AbsorbedStore, Shown, Target, Written};
+pub use absorbed::{Absorbed, AbsorbedStore, Shown, Step, Written};
 pub use contribution::{Contribution, counts_only, is_counts_only};
 pub use hub::{FleetHub, Kept, Standing, VersionVector};
 pub use identity::identity;

@@ -1,6 +1,6 @@
 //! The fleet as a source: what a pull reads.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use futures::StreamExt as _;
@@ -21,7 +21,7 @@ use crate::{
 /// The column of [`fleet_table`] that holds the contributions.
 const CONTRIBUTIONS: &str = "contributions";
 
-/// The column that says that this environment deleted its own record.
+/// The column that says that this environment has, or had, a record of its own.
 const DECLINED: &str = "declined";
 
 /// So many keys are asked for at once.
@@ -47,8 +47,8 @@ pub fn fleet_table(table: &TableSpec) -> Result<Arc<TableSpec>> {
 pub struct Pulled {
     /// What others contribute: nothing when nobody trusted does any more.
     pub others: Vec<Contribution>,
-    /// Whether this environment deleted its own record: unless its file has the key again,
-    /// it wants nobody's.
+    /// Whether this environment has, or had, a record of its own in the hub: where its file
+    /// does not have the key it was deleted there, and nobody's is wanted.
     pub declined: bool,
 }
 
@@ -89,8 +89,6 @@ pub struct PullRequest {
     pub since: Option<Standing>,
     /// Only rows that were written to the hub after this moment. Such a pull sees a part.
     pub after: Option<Timestamp>,
-    /// Keys to ask for whether they changed or not.
-    pub wanted: BTreeMap<String, Vec<Key>>,
 }
 
 /// The fleet, as one environment sees it.
@@ -155,14 +153,13 @@ impl<H: FleetHub> FleetSource<H> {
         let since = self.since(&table);
         let current = self.standing.versions.get(table.name().as_str()).cloned().unwrap_or_default();
         let own = &self.request.environment;
-        let moved = current.iter().any(|(environment, version)| environment != own && version > since.of(environment));
+        let moved = current.iter().any(|(environment, version)| version > since.of(environment));
         let changed =
             if moved { self.hub.changed(&table, &since, own, self.request.after) } else { stream::empty().boxed() };
         let reader = TableReader {
             hub: Arc::clone(&self.hub),
             stream,
             schema: schema(&table),
-            wanted: self.request.wanted.get(table.name().as_str()).cloned().unwrap_or_default(),
             table,
             environment: own.clone(),
             trust: self.request.trust.clone(),
@@ -191,7 +188,7 @@ impl<H: FleetHub> Source for FleetSource<H> {
     }
 
     async fn fingerprint(&self) -> Result<Option<Fingerprint>> {
-        if !self.sees_all() || !self.request.wanted.is_empty() {
+        if !self.sees_all() {
             return Ok(None);
         }
         Ok(Some(Fingerprint { bytes: self.seen()?, settled: true }))
@@ -214,13 +211,8 @@ struct Seen {
 
 impl<H> FleetSource<H> {
     fn seen(&self) -> Result<Vec<u8>> {
-        let mut standing = self.standing.clone();
-        for versions in standing.versions.values_mut() {
-            // What this environment itself wrote is no news to it.
-            versions.forget(&self.request.environment);
-        }
         let seen = Seen {
-            standing,
+            standing: self.standing.clone(),
             trust: trust_key(&self.request.trust),
             tables: self.request.tables.iter().map(|table| table.name().to_string()).collect(),
         };
@@ -255,7 +247,6 @@ struct TableReader<H> {
     environment: Environment,
     trust: Trust,
     places: Option<Places>,
-    wanted: Vec<Key>,
     changed: Fuse<BoxStream<'static, Result<Vec<Key>>>>,
     keys: VecDeque<Key>,
     at_once: usize,
@@ -267,7 +258,6 @@ impl<H: FleetHub> TableReader<H> {
         if self.done {
             return Ok(None);
         }
-        self.keys.extend(std::mem::take(&mut self.wanted));
         while self.keys.len() < self.at_once {
             let Some(keys) = self.changed.next().await else { break };
             self.keys.extend(keys?);
@@ -288,8 +278,7 @@ impl<H: FleetHub> TableReader<H> {
     }
 
     fn record(&self, key: &Key, contributions: Vec<Contribution>) -> Result<Record> {
-        let own = contributions.iter().filter(|one| one.environment == self.environment);
-        let declined = own.max_by_key(|one| one.version).is_some_and(|own| own.deleted);
+        let declined = contributions.iter().any(|one| one.environment == self.environment);
         let others = self.trust.others(&self.table, &self.environment, contributions);
         let list = others.into_iter().map(|other| {
             let row = RawValue::from_string(row_to_json(&self.table, &other.row))?;

@@ -8,6 +8,7 @@ mod deletes;
 mod diffs;
 mod digests;
 mod faults;
+mod fleet_simulation;
 mod instances;
 mod json;
 mod lanes;
