@@ -47,6 +47,13 @@ pub(crate) enum Command {
     Doctor,
     /// Shows the effective configuration and where each value comes from
     Config,
+    /// Takes what other environments learned into this project's own memory
+    Pull(PullFlags),
+    /// Shows what all environments know together, and whose contributions count
+    #[command(subcommand)]
+    Fleet(FleetCommand),
+    /// Shows what conflicted, both images, and which rule decided
+    Conflicts(ConflictsFlags),
     /// Prepares a project: the hub with all its tables, and a commented configuration file
     Init(InitFlags),
 }
@@ -68,6 +75,9 @@ pub(crate) struct SyncFlags {
     /// Allow that more than half of a stream's records are marked as deleted
     #[arg(long)]
     pub(crate) allow_mass_delete: bool,
+    /// Then take what other environments learned into this project's own memory
+    #[arg(long, conflicts_with = "append")]
+    pub(crate) bidirectional: bool,
 }
 
 impl SyncFlags {
@@ -87,9 +97,13 @@ impl SyncFlags {
             append: self.append || other.append,
             dry_run: self.dry_run || other.dry_run,
             allow_mass_delete: self.allow_mass_delete || other.allow_mass_delete,
+            bidirectional: self.bidirectional || other.bidirectional,
         };
         if both.full && both.append {
             return Err(Failure::usage("--full and --append cannot be used together: choose one"));
+        }
+        if both.bidirectional && both.append {
+            return Err(Failure::usage("--bidirectional and --append cannot be used together: choose one"));
         }
         Ok(both)
     }
@@ -100,6 +114,7 @@ impl SyncFlags {
             (self.append, "--append"),
             (self.dry_run, "--dry-run"),
             (self.allow_mass_delete, "--allow-mass-delete"),
+            (self.bidirectional, "--bidirectional"),
         ];
         flags.iter().find(|(set, _)| *set).map(|(_, name)| *name)
     }
@@ -118,6 +133,92 @@ pub(crate) struct VerifyFlags {
     /// Allow a repair to mark more than half of a stream's records as deleted
     #[arg(long, requires = "repair")]
     pub(crate) allow_mass_delete: bool,
+}
+
+/// Flags of `pull`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+#[command(next_help_heading = "Pull")]
+pub(crate) struct PullFlags {
+    /// Look at every record of the fleet, whatever the last pull has seen
+    #[arg(long)]
+    pub(crate) full: bool,
+    /// Only what these environments contribute
+    #[arg(long, value_name = "A,B", value_delimiter = ',')]
+    pub(crate) from: Option<Vec<String>>,
+    /// Only these hub tables
+    #[arg(long, value_name = "A,B", value_delimiter = ',')]
+    pub(crate) tables: Option<Vec<String>>,
+    /// Only what was written to the hub since: a moment (2026-01-31, 2026-01-31T12:00:00Z) or an age (36h, 7d)
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<String>,
+    /// Only into this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) target: Option<PathBuf>,
+    /// Show what would be done, and write nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Allow that more than half of what was pulled before is taken back
+    #[arg(long)]
+    pub(crate) allow_mass_delete: bool,
+}
+
+/// What about the fleet.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum FleetCommand {
+    /// Shows one record: what each environment has of it, and what they make up together
+    Show {
+        /// Its key; several parts as a JSON array
+        key: String,
+        /// The hub table it is in [default: all]
+        #[arg(long, value_name = "TABLE")]
+        table: Option<String>,
+    },
+    /// Lists records of which environments hold different versions, and who wins
+    Conflicts {
+        /// The hub table [default: all with patterns, plans and Q-values]
+        #[arg(long, value_name = "TABLE")]
+        table: Option<String>,
+        /// Show so many at most
+        #[arg(long, value_name = "N", default_value_t = 50)]
+        limit: usize,
+    },
+    /// Stops listening to an environment: the next pulls take its influence back
+    Exclude {
+        /// Its name
+        environment: String,
+    },
+    /// Listens to an excluded environment again
+    Include {
+        /// Its name
+        environment: String,
+    },
+}
+
+/// Flags of `conflicts`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ConflictsFlags {
+    /// What to do instead of listing
+    #[command(subcommand)]
+    pub(crate) command: Option<ConflictsCommand>,
+    /// Only of this hub table
+    #[arg(long, value_name = "TABLE")]
+    pub(crate) table: Option<String>,
+    /// Show so many at most, the newest first
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub(crate) limit: usize,
+}
+
+/// What to do about a conflict.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum ConflictsCommand {
+    /// Puts the other image in force
+    Revert {
+        /// The conflict's number, as listed
+        id: String,
+        /// Even if the record changed since
+        #[arg(long)]
+        force: bool,
+    },
 }
 
 /// Flags of `init`.
@@ -243,7 +344,9 @@ mod tests {
             "aqe-sync verify --full",
             "aqe-sync verify --allow-mass-delete",
             "aqe-sync status --repair",
-            "aqe-sync --bidirectional",
+            "aqe-sync --bidirectional --append",
+            "aqe-sync --bidirectional status",
+            "aqe-sync fleet",
             "aqe-sync -v -q",
             "aqe-sync nonsense",
             "aqe-sync --env",

@@ -50,6 +50,11 @@ pub(crate) fn entries(settings: &Settings) -> Vec<Entry> {
     list.add("postgres.vector_index", postgres.vector_index.as_ref());
     list.add("postgres.connections", postgres.connections.as_ref());
     list.add("postgres.far", postgres.far.as_ref());
+    let pull = &settings.pull;
+    let every = Setting::default(Vec::new());
+    list.add_list("pull.tables", pull.tables.as_ref().unwrap_or(&every), "all");
+    list.add("pull.min_confidence", pull.min_confidence.as_ref());
+    list.add("pull.min_environments", pull.min_environments.as_ref());
     let gcp = &settings.gcp;
     list.add("gcp.project", gcp.project.as_ref());
     list.add("gcp.zone", gcp.zone.as_ref());

@@ -7,13 +7,15 @@ use aqe_sync_core::{Deletes, Environment, Identifier, PolicySpec, tables};
 use toml::de::DeTable;
 
 use super::hub::Hub;
-use super::layer::PostgresLayer;
+use super::nearest::nearest;
+use super::layer::{PostgresLayer, PullLayer};
 use super::secret::mask;
 use super::section::{File, Section};
 use super::{GcpLayer, Layer, TableSettings};
 use crate::exit::Failure;
 
-const TOP: [&str; 8] = ["env", "hub", "sources", "tables", "batch", "allow_mass_delete", "gcp", "postgres"];
+const TOP: [&str; 9] = ["env", "hub", "sources", "tables", "batch", "allow_mass_delete", "gcp", "postgres", "pull"];
+const PULL: [&str; 3] = ["tables", "min_confidence", "min_environments"];
 const SOURCES: [&str; 2] = ["include", "exclude"];
 const TABLE: [&str; 2] = ["policy", "deletes"];
 const BATCH: [&str; 2] = ["rows", "bytes"];
@@ -59,6 +61,10 @@ pub(super) fn parse(text: &str, path: &Path, root: &Path, home: Option<&Path>) -
             Some(section) => postgres_layer(&section)?,
             None => PostgresLayer::default(),
         },
+        pull: match top.section("pull", &PULL)? {
+            Some(section) => pull_layer(&section)?,
+            None => PullLayer::default(),
+        },
     })
 }
 
@@ -92,6 +98,21 @@ fn postgres_layer(section: &Section<'_>) -> Result<PostgresLayer, Failure> {
         vector_index: section.boolean("vector_index")?,
         connections: section.count("connections")?,
         far: section.boolean("far")?,
+    })
+}
+
+fn pull_layer(section: &Section<'_>) -> Result<PullLayer, Failure> {
+    Ok(PullLayer {
+        tables: section.list_of("tables", |name| match tables::find(name) {
+            Some(_) => Ok(()),
+            None => {
+                let known: Vec<&str> = tables::all().iter().map(|table| table.name().as_str()).collect();
+                let nearest = nearest(name, &known).map(|nearest| format!("; did you mean {nearest}?"));
+                Err(format!("there is no hub table {name:?}{}", nearest.unwrap_or_default()))
+            }
+        })?,
+        min_confidence: section.share("min_confidence")?,
+        min_environments: section.count("min_environments")?,
     })
 }
 

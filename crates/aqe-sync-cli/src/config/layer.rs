@@ -30,6 +30,19 @@ pub(crate) struct Layer {
     pub(super) gcp: GcpLayer,
     /// What a hub in PostgreSQL is like.
     pub(super) postgres: PostgresLayer,
+    /// What is taken from the fleet.
+    pub(super) pull: PullLayer,
+}
+
+/// What a layer says about what is taken from the fleet.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct PullLayer {
+    /// Only these hub tables.
+    pub(crate) tables: Option<Setting<Vec<String>>>,
+    /// How sure the fleet has to be of a record, 0 to 1.
+    pub(crate) min_confidence: Option<Setting<f64>>,
+    /// In how many environments a record has to be.
+    pub(crate) min_environments: Option<Setting<usize>>,
 }
 
 /// What a layer says about a hub in PostgreSQL.
@@ -98,6 +111,11 @@ impl Layer {
                 vector_index: self.postgres.vector_index.or(below.postgres.vector_index),
                 connections: self.postgres.connections.or(below.postgres.connections),
                 far: self.postgres.far.or(below.postgres.far),
+            },
+            pull: PullLayer {
+                tables: self.pull.tables.or(below.pull.tables),
+                min_confidence: self.pull.min_confidence.or(below.pull.min_confidence),
+                min_environments: self.pull.min_environments.or(below.pull.min_environments),
             },
         }
     }

@@ -20,7 +20,7 @@ use aqe_sync_core::{BatchLimits, Environment};
 
 pub(crate) use describe::{Entry, entries};
 pub(crate) use hub::Hub;
-use layer::{GcpLayer, Layer, PostgresLayer, TableSettings};
+use layer::{GcpLayer, Layer, PostgresLayer, PullLayer, TableSettings};
 pub(crate) use setting::{Origin, Setting};
 pub(crate) use variables::Variables;
 
@@ -57,6 +57,8 @@ pub(crate) struct Settings {
     gcp: GcpLayer,
     /// What a hub in PostgreSQL is like.
     pub(crate) postgres: PostgresLayer,
+    /// What is taken from the fleet.
+    pub(crate) pull: PullLayer,
     /// What `PGPASSWORD` holds.
     pub(crate) password: Option<Secret>,
     /// Where passwords are kept.
@@ -108,6 +110,7 @@ impl Settings {
             allow_mass_delete: layer.allow_mass_delete.unwrap_or(Setting::default(false)),
             gcp: layer.gcp,
             postgres: layer.postgres,
+            pull: layer.pull,
             password: variables.password.clone(),
             password_file: variables.password_file.clone(),
             user: variables.user.clone(),

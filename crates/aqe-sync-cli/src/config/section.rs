@@ -153,8 +153,33 @@ impl<'a> Section<'a> {
         self.number(key, "a port from 1 to 65535")
     }
 
+    /// A number from 0 to 1.
+    pub(super) fn share(&self, key: &str) -> Result<Option<Setting<f64>>, Failure> {
+        let Some(value) = self.get(key) else {
+            return Ok(None);
+        };
+        let number = match value.get_ref() {
+            DeValue::Float(number) => number.as_str().parse::<f64>().ok(),
+            DeValue::Integer(number) => number.as_str().parse::<f64>().ok(),
+            _ => return self.expected(key, value, "a number from 0 to 1"),
+        };
+        match number.filter(|number| (0.0..=1.0).contains(number)) {
+            Some(found) => Ok(Some(self.setting(value, found))),
+            None => self.wrong(key, value, "expected a number from 0 to 1"),
+        }
+    }
+
     /// A list of text.
     pub(super) fn list(&self, key: &str) -> Result<Option<Setting<Vec<String>>>, Failure> {
+        self.list_of(key, |_| Ok(()))
+    }
+
+    /// A list of text that means something.
+    pub(super) fn list_of(
+        &self,
+        key: &str,
+        check: impl Fn(&str) -> Result<(), String>,
+    ) -> Result<Option<Setting<Vec<String>>>, Failure> {
         let Some(value) = self.get(key) else {
             return Ok(None);
         };
@@ -164,7 +189,10 @@ impl<'a> Section<'a> {
         let mut list = Vec::new();
         for item in items {
             match item.get_ref().as_str() {
-                Some(text) if !text.trim().is_empty() => list.push(text.to_owned()),
+                Some(text) if !text.trim().is_empty() => match check(text) {
+                    Ok(()) => list.push(text.to_owned()),
+                    Err(problem) => return self.wrong(key, item, &mask_within(&problem, text)),
+                },
                 Some(_) => return self.wrong(key, item, "an item is empty"),
                 None => return self.expected(key, item, "text in quotes"),
             }
