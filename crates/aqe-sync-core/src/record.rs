@@ -102,6 +102,22 @@ impl Key {
         &self.0
     }
 
+    /// The values as a JSON array, which [`Self::from_json`] reads back.
+    pub fn to_json(&self) -> String {
+        serde_json::Value::Array(self.0.iter().map(plain).collect()).to_string()
+    }
+
+    /// Reads what [`Self::to_json`] wrote; `None` when it is something else.
+    pub fn from_json(text: &str) -> Option<Self> {
+        let parts: Vec<serde_json::Value> = serde_json::from_str(text).ok()?;
+        let values = parts.into_iter().map(|part| match part {
+            serde_json::Value::String(text) => Some(Value::Text(text)),
+            serde_json::Value::Number(number) => number.as_i64().map(Value::Int),
+            _ => None,
+        });
+        values.collect::<Option<_>>().map(Self)
+    }
+
     /// A 128-bit digest, by which ledgers know the key.
     pub fn hash(&self) -> KeyHash {
         key_hash(&self.0)
@@ -111,16 +127,20 @@ impl Key {
 /// One part as it is; several as a JSON array.
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let part = |value: &Value| match value {
-            Value::Text(text) => serde_json::Value::from(text.as_str()),
-            Value::Int(number) => serde_json::Value::from(*number),
-            other => serde_json::Value::from(other.to_string()),
-        };
         match self.0.as_slice() {
             [Value::Text(text)] => f.write_str(text),
             [single] => write!(f, "{single}"),
-            several => write!(f, "{}", serde_json::Value::Array(several.iter().map(part).collect())),
+            _ => f.write_str(&self.to_json()),
         }
+    }
+}
+
+/// Keys are made of text and integers.
+fn plain(value: &Value) -> serde_json::Value {
+    match value {
+        Value::Text(text) => serde_json::Value::from(text.as_str()),
+        Value::Int(number) => serde_json::Value::from(*number),
+        other => serde_json::Value::from(other.to_string()),
     }
 }
 

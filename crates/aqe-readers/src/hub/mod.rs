@@ -1,6 +1,7 @@
 //! The embedded hub: one SQLite file, the same engine, the same catalogue.
 
 mod codec;
+mod fleet;
 mod overview;
 mod schema;
 mod statements;
@@ -151,14 +152,31 @@ impl EmbeddedHub {
 }
 
 impl EmbeddedHub {
-    /// Rows of one stream, read on a connection of their own.
+    /// Rows of one stream.
     fn rows(&self, stream: &StreamId, table: &Arc<TableSpec>, hash: Hash) -> BoxStream<'static, Result<Vec<KnownRow>>> {
-        let (mut sender, receiver) = mpsc::channel(2);
-        let (path, name, stream, table) = (self.path.clone(), self.name.clone(), stream.clone(), Arc::clone(table));
-        let spawned = std::thread::Builder::new().name("embedded hub keys".to_owned()).spawn(move || {
-            if let Err(failure) = send_rows(&path, &stream, &table, hash, &mut sender) {
+        let (stream, table) = (stream.clone(), Arc::clone(table));
+        self.stream("embedded hub keys", move |connection, sending| {
+            send_rows(connection, &stream, &table, hash, sending)
+        })
+    }
+
+    /// What `read` sends, read on a connection and a thread of its own.
+    fn stream<T, F>(&self, thread: &str, read: F) -> BoxStream<'static, Result<T>>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection, &mut Sending<T>) -> Result<(), Failure> + Send + 'static,
+    {
+        let (sender, receiver) = mpsc::channel(2);
+        let (path, name) = (self.path.clone(), self.name.clone());
+        let spawned = std::thread::Builder::new().name(thread.to_owned()).spawn(move || {
+            let mut sending = Sending(sender);
+            let connection = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)
+                .and_then(|connection| connection.busy_timeout(BUSY_TIMEOUT).map(|()| connection));
+            if let Err(failure) =
+                connection.map_err(Failure::from).and_then(|connection| read(&connection, &mut sending))
+            {
                 // A receiver that is gone has no use for the error.
-                let _ = block_on(sender.send(Err(convert(failure, &name, "reading"))));
+                let _ = block_on(sending.0.send(Err(convert(failure, &name, "reading"))));
             }
         });
         match spawned {
@@ -168,6 +186,16 @@ impl EmbeddedHub {
                 futures::stream::iter([Err(error)]).boxed()
             }
         }
+    }
+}
+
+/// The sending end of a stream that is read on a thread of its own.
+struct Sending<T>(mpsc::Sender<Result<T>>);
+
+impl<T> Sending<T> {
+    /// `false` when nobody wants more.
+    fn send(&mut self, item: T) -> bool {
+        block_on(self.0.send(Ok(item))).is_ok()
     }
 }
 
@@ -332,15 +360,13 @@ fn states(connection: &Connection, environment: &Environment) -> rusqlite::Resul
 }
 
 fn send_rows(
-    path: &Path,
+    connection: &Connection,
     stream: &StreamId,
     table: &TableSpec,
     hash: Hash,
-    sender: &mut mpsc::Sender<Result<Vec<KnownRow>>>,
+    sending: &mut Sending<Vec<KnownRow>>,
 ) -> Result<(), Failure> {
     const ROWS: usize = 5_000;
-    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-    connection.busy_timeout(BUSY_TIMEOUT)?;
     let statements = Statements::new(table);
     let sql = if hash == Hash::Recorded { statements.known } else { statements.stored };
     let mut statement = connection.prepare(&sql)?;
@@ -350,12 +376,11 @@ fn send_rows(
     let mut batch = Vec::with_capacity(ROWS);
     while let Some(row) = rows.next()? {
         batch.extend(txn::known_row(table, &writer, row, hash)?);
-        if batch.len() == ROWS && block_on(sender.send(Ok(std::mem::take(&mut batch)))).is_err() {
+        if batch.len() == ROWS && !sending.send(std::mem::take(&mut batch)) {
             return Ok(());
         }
     }
-    // The same: nobody to send to is no failure.
-    let _ = block_on(sender.send(Ok(batch)));
+    sending.send(batch);
     Ok(())
 }
 

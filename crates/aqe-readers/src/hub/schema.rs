@@ -12,10 +12,11 @@ use super::hub_error;
 const APPLICATION_ID: i32 = 0x6171_6568;
 
 /// Numbered upgrades of the bookkeeping tables; `user_version` counts those applied.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     include_str!("migrations/0001_bookkeeping.sql"),
     include_str!("migrations/0002_settled_letters.sql"),
     include_str!("migrations/0003_instances.sql"),
+    include_str!("migrations/0005_fleet.sql"),
 ];
 
 /// Makes sure that the file is a hub of this version, creating what is missing.
