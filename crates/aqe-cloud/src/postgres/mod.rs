@@ -9,6 +9,7 @@ pub mod doctor;
 #[cfg(feature = "failpoints")]
 pub mod failpoint;
 mod failure;
+mod fleet;
 mod history;
 mod hub;
 mod lane;
@@ -26,5 +27,4 @@ mod vectors;
 mod wire;
 
 pub use hub::{DEFAULT_SCHEMA, HubBuilder, PlannedScript, PostgresHub};
-pub use reader::{Changed, HubRow, VersionVector};
 pub use txn::PostgresTxn;

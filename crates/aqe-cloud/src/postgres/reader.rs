@@ -1,59 +1,20 @@
 //! Reading the hub: what changed since, and what everybody has of a key.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::sync::Arc;
 
 use aqe_sync_core::meet::{Contribution, contributions_from_json};
 use aqe_sync_core::{ContentHash, Contributor, Environment, Error, Key, Result, Row, TableSpec, Timestamp};
 use postgres_types::{ToSql, Type};
-use serde::{Deserialize, Serialize};
 use tokio_postgres::{Client, Row as SqlRow};
 
 use super::batch::{array_of, column_type};
-use super::connections::Connections;
 use super::failure::Failure;
-use super::hub::PostgresHub;
 use super::statements::Dialect;
 use super::wire::{Array, Wire, columns, json, moment};
 
-/// Per environment, the version of a table up to which somebody has seen it.
-///
-/// Versions of one environment and table become visible in their order: whoever
-/// writes holds the row that they are drawn from until the commit.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct VersionVector(BTreeMap<Environment, i64>);
-
-impl VersionVector {
-    /// What was seen of an environment; zero for nothing.
-    pub fn of(&self, environment: &Environment) -> i64 {
-        self.0.get(environment).copied().unwrap_or(0)
-    }
-
-    /// Remembers what was seen of an environment.
-    pub fn set(&mut self, environment: Environment, version: i64) {
-        self.0.insert(environment, version);
-    }
-
-    /// All environments of which something was seen.
-    pub fn iter(&self) -> impl Iterator<Item = (&Environment, i64)> {
-        self.0.iter().map(|(environment, version)| (environment, *version))
-    }
-}
-
-/// Keys of one table that changed.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Changed {
-    /// The keys, each once, whoever changed them.
-    pub keys: Vec<Key>,
-    /// What to ask with the next time.
-    pub seen: VersionVector,
-}
-
 /// What one environment has of a key.
 #[derive(Clone, Debug, PartialEq)]
-pub struct HubRow {
+pub(super) struct HubRow {
     /// Whose it is.
     pub environment: Environment,
     /// The stream whose content it is.
@@ -70,107 +31,14 @@ pub struct HubRow {
     pub synced_at: Timestamp,
 }
 
-impl PostgresHub {
-    /// Keys of a table that changed since a version vector, in every environment but
-    /// `except`; tombstones count as changes. All of it is one snapshot, so nothing
-    /// that commits meanwhile is missed the next time.
-    ///
-    /// ```no_run
-    /// use aqe_cloud::postgres::{PostgresHub, VersionVector};
-    /// use aqe_sync_core::tables;
-    ///
-    /// # async fn example(hub: PostgresHub) -> aqe_sync_core::Result<()> {
-    /// let table = tables::find("qe_patterns").unwrap();
-    /// let changed = hub.changed_since(table, &VersionVector::default(), None).await?;
-    /// for row in hub.contributions(table, changed.keys).await? {
-    ///     println!("{}: {}", row.environment, row.row.key(table));
-    /// }
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// When the hub cannot be read, or lacks the table.
-    pub async fn changed_since(
-        &self,
-        table: &Arc<TableSpec>,
-        since: &VersionVector,
-        except: Option<&Environment>,
-    ) -> Result<Changed> {
-        let (connections, table, since, except) =
-            (Arc::clone(&self.connections), Arc::clone(table), since.clone(), except.cloned());
-        self.run(async move { connections.changed_since(&table, &since, except.as_ref()).await }).await
-    }
-
-    /// What all environments have of these keys, tombstones included, ordered by key
-    /// and environment within one call.
-    ///
-    /// # Errors
-    /// As [`Self::changed_since`].
-    pub async fn contributions(&self, table: &Arc<TableSpec>, keys: Vec<Key>) -> Result<Vec<HubRow>> {
-        let (connections, table) = (Arc::clone(&self.connections), Arc::clone(table));
-        self.run(async move { connections.contributions(&table, &keys).await }).await
-    }
-}
-
-impl Connections {
-    async fn changed_since(
-        &self,
-        table: &Arc<TableSpec>,
-        since: &VersionVector,
-        except: Option<&Environment>,
-    ) -> Result<Changed> {
-        let link = self.reader().await?;
-        let changed = changed(&link, &self.dialect, table, since, except).await;
-        changed.map_err(|failure| failure.into_error(&link, "reading what changed").context("table", table.name()))
-    }
-
-    async fn contributions(&self, table: &Arc<TableSpec>, keys: &[Key]) -> Result<Vec<HubRow>> {
-        let link = self.reader().await?;
-        let rows = rows_of(&link, &self.dialect, table, keys).await;
-        rows.map_err(|failure| failure.into_error(&link, "reading contributions").context("table", table.name()))
-    }
-}
-
-/// One statement is one snapshot: what the versions say is what the rows are.
-async fn changed(
+/// What all environments have of these keys, tombstones included, ordered by key and
+/// environment.
+pub(super) async fn rows_of(
     client: &Client,
     dialect: &Dialect,
     table: &TableSpec,
-    since: &VersionVector,
-    except: Option<&Environment>,
-) -> Result<Changed, Failure> {
-    let keys = names(table, table.key_columns().len(), "t.");
-    let sql = format!(
-        "SELECT v.source_env, v.version, t.source_env IS NOT NULL, {keys} \
-         FROM (SELECT source_env, version, coalesce((SELECT max(s.version) FROM unnest($2, $3) AS s(env, version) \
-         WHERE s.env = v.source_env), 0) AS since FROM {} v WHERE table_name = $1 AND source_env IS DISTINCT FROM $4) v \
-         LEFT JOIN {} t ON t.source_env = v.source_env AND t.sync_version > v.since AND t.sync_version <= v.version",
-        dialect.own("sync_versions"),
-        dialect.table(table.name()),
-    );
-    let (mut environments, mut versions) = (Array::new(Type::TEXT.oid()), Array::new(Type::INT8.oid()));
-    for (environment, version) in since.iter() {
-        environments.push(Wire::Text(environment.as_str()));
-        versions.push(Wire::Int(version));
-    }
-    let except = except.map(Environment::as_str);
-    let types = [Type::TEXT, Type::TEXT_ARRAY, Type::INT8_ARRAY, Type::TEXT];
-    let parameters: [&(dyn ToSql + Sync); 4] = [&table.name().as_str(), &environments, &versions, &except];
-    let statement = client.prepare_typed(&sql, &types).await?;
-    let mut seen = since.clone();
-    let mut found: BTreeMap<u128, Key> = BTreeMap::new();
-    for row in client.query(&statement, &parameters).await? {
-        seen.set(row.try_get::<_, &str>(0)?.into(), row.try_get(1)?);
-        if row.try_get(2)? {
-            let key = Key::new(columns(&row, table.key_columns(), 3, dialect.vectors.kind())?.0);
-            found.insert(key.hash().0, key);
-        }
-    }
-    Ok(Changed { keys: found.into_values().collect(), seen })
-}
-
-async fn rows_of(client: &Client, dialect: &Dialect, table: &TableSpec, keys: &[Key]) -> Result<Vec<HubRow>, Failure> {
+    keys: &[Key],
+) -> Result<Vec<HubRow>, Failure> {
     let columns = table.key_columns();
     let types: Vec<Type> = columns.iter().map(|column| column_type(column.kind, &dialect.vectors)).collect();
     let mut arrays: Vec<Array> = types.iter().map(|kind| Array::new(kind.oid())).collect();
@@ -229,6 +97,11 @@ fn hub_row(dialect: &Dialect, table: &TableSpec, row: &SqlRow) -> Result<HubRow,
         deleted: row.try_get(5)?,
         synced_at,
     })
+}
+
+/// Key columns, each with `prefix`.
+pub(super) fn key_names(table: &TableSpec, prefix: &str) -> String {
+    names(table, table.key_columns().len(), prefix)
 }
 
 fn names(table: &TableSpec, count: usize, prefix: &str) -> String {

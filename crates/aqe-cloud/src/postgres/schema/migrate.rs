@@ -16,8 +16,17 @@ use super::present::Applied;
 pub(super) const WRITER: &str = concat!("aqe-sync ", env!("CARGO_PKG_VERSION"));
 
 /// Tables that belong to the hub itself.
-pub(super) const OWN_TABLES: [&str; 7] =
-    ["hub_info", "schema_migrations", "sync_state", "sync_versions", "sync_history", "conflict_log", "dead_letters"];
+pub(super) const OWN_TABLES: [&str; 9] = [
+    "hub_info",
+    "schema_migrations",
+    "sync_state",
+    "sync_versions",
+    "sync_history",
+    "conflict_log",
+    "dead_letters",
+    "fleet_excluded",
+    "fleet_kept",
+];
 
 struct Migration {
     name: &'static str,
@@ -26,9 +35,10 @@ struct Migration {
 }
 
 /// Once published, an upgrade's text never changes.
-const MIGRATIONS: [Migration; 2] = [
+const MIGRATIONS: [Migration; 3] = [
     Migration { name: "progress", sql: include_str!("migrations/0001_progress.sql") },
     Migration { name: "exceptions", sql: include_str!("migrations/0002_exceptions.sql") },
+    Migration { name: "fleet", sql: include_str!("migrations/0003_fleet.sql") },
 ];
 
 fn checksum(sql: &str) -> String {
