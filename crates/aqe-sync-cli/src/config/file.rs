@@ -7,8 +7,8 @@ use aqe_sync_core::{Deletes, Environment, Identifier, PolicySpec, tables};
 use toml::de::DeTable;
 
 use super::hub::Hub;
-use super::nearest::nearest;
 use super::layer::{PostgresLayer, PullLayer};
+use super::nearest::nearest;
 use super::secret::mask;
 use super::section::{File, Section};
 use super::{GcpLayer, Layer, TableSettings};
