@@ -1,7 +1,7 @@
 //! The failpoints of this crate: see [`aqe_sync_core::failpoint`](mod@aqe_sync_core::failpoint).
 
 /// All of them.
-pub const FAILPOINTS: [&str; 22] = [
+pub const FAILPOINTS: [&str; 29] = [
     "ledger-making",
     "ledger-made",
     "ledger-write-begun",
@@ -24,4 +24,11 @@ pub const FAILPOINTS: [&str; 22] = [
     "embedded-committed",
     "embedded-history-written",
     "embedded-history-committed",
+    "pull-begun",
+    "pull-applied",
+    "pull-backed-up",
+    "pull-prepared",
+    "pull-kept",
+    "pull-committed",
+    "pull-settled",
 ];

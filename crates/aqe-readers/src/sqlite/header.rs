@@ -83,7 +83,7 @@ pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
 pub(super) const WAL_HEADER: u64 = 32;
 
 /// The WAL's header, if there is a WAL with anything in it.
-pub(super) fn wal_header(path: &Path) -> io::Result<Option<Vec<u8>>> {
+pub(crate) fn wal_header(path: &Path) -> io::Result<Option<Vec<u8>>> {
     match start(&beside(path, "-wal"), WAL_HEADER) {
         Ok(bytes) if bytes.len() as u64 == WAL_HEADER => Ok(Some(bytes)),
         Ok(_) => Ok(None),

@@ -11,21 +11,33 @@ use crate::SourceFile;
 
 /// How one stream is read.
 #[derive(Debug)]
-pub(super) struct Plan {
-    pub(super) spec: StreamSpec,
-    pub(super) sql: String,
+pub(crate) struct Plan {
+    pub(crate) spec: StreamSpec,
+    pub(crate) sql: String,
     /// Names of the selected columns, for records and digests.
-    pub(super) columns: Vec<String>,
+    pub(crate) columns: Vec<String>,
     /// Fields made from a row, before the columns.
-    pub(super) computed: Vec<Computed>,
+    pub(crate) computed: Vec<Computed>,
     /// Whether the columns are fields too. Archived rows are one JSON field.
-    pub(super) exposed: bool,
-    pub(super) schema: Arc<Schema>,
+    pub(crate) exposed: bool,
+    pub(crate) schema: Arc<Schema>,
+    /// Where the columns come from; archived rows have no way back.
+    pub(crate) origin: Option<Origin>,
+}
+
+/// The local side of a [`Plan`]: what a pull needs to go the other way.
+#[derive(Debug)]
+pub(crate) struct Origin {
+    /// The local table.
+    pub(crate) table: Table,
+    /// The one joined to it. The plan's columns are those of the first, then those of this
+    /// one without its `id`, each in its order.
+    pub(crate) joined: Option<(&'static Join, Table)>,
 }
 
 /// A field made from a row; numbers are positions among its columns.
 #[derive(Debug, PartialEq)]
-pub(super) enum Computed {
+pub(crate) enum Computed {
     Constant(Value),
     PerFile {
         local: usize,
@@ -49,7 +61,7 @@ pub(super) enum Computed {
 }
 
 /// Plans every table, and says what is left out.
-pub(super) fn plan(file: &SourceFile, tables: &[Table]) -> (Vec<Plan>, Vec<String>) {
+pub(crate) fn plan(file: &SourceFile, tables: &[Table]) -> (Vec<Plan>, Vec<String>) {
     let mut plans = Vec::new();
     let mut joined: Vec<&str> = Vec::new();
     let derived: Vec<&str> =
@@ -97,7 +109,7 @@ fn mapped(
     table: &Table,
     mapping: &Mapping,
     hub: &Arc<TableSpec>,
-    join: Option<(&Join, &Table)>,
+    join: Option<(&'static Join, &Table)>,
 ) -> Plan {
     let renamed = |rename: &[(&str, &str)], column: &str| {
         rename.iter().find(|(from, _)| *from == column).map(|(_, to)| (*to).to_owned())
@@ -164,6 +176,7 @@ fn mapped(
         computed,
         exposed: true,
         schema: Schema::new(fields),
+        origin: Some(Origin { table: table.clone(), joined: join.map(|(join, table)| (join, table.clone())) }),
     }
 }
 
@@ -225,5 +238,6 @@ fn archived(file: &SourceFile, table: &Table, condition: &str) -> Option<Plan> {
         computed,
         exposed: false,
         schema: Schema::new(["file", "part", "record_key", "record"]),
+        origin: None,
     })
 }

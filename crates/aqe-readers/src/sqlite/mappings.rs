@@ -5,25 +5,25 @@
 
 /// One shape of one table.
 #[derive(Debug)]
-pub(super) struct Mapping {
-    pub(super) table: &'static str,
+pub(crate) struct Mapping {
+    pub(crate) table: &'static str,
     /// Columns that make it this shape.
-    pub(super) needs: &'static [&'static str],
+    pub(crate) needs: &'static [&'static str],
     /// Columns that would make it another.
-    pub(super) lacks: &'static [&'static str],
+    pub(crate) lacks: &'static [&'static str],
     /// The hub table.
-    pub(super) hub: &'static str,
+    pub(crate) hub: &'static str,
     /// Columns that the hub names differently. Others keep their name; those
     /// that the hub lacks go to `extra`.
-    pub(super) rename: &'static [(&'static str, &'static str)],
+    pub(crate) rename: &'static [(&'static str, &'static str)],
     /// Fields that no column holds.
-    pub(super) computed: &'static [(&'static str, Rule)],
-    pub(super) join: Option<&'static Join>,
+    pub(crate) computed: &'static [(&'static str, Rule)],
+    pub(crate) join: Option<&'static Join>,
 }
 
 /// How a field is made.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Rule {
+pub(crate) enum Rule {
     /// The package that the file belongs to.
     Scope,
     /// Empty text, unless there is such a column.
@@ -38,13 +38,13 @@ pub(super) enum Rule {
 
 /// A table that holds the embeddings of another.
 #[derive(Debug)]
-pub(super) struct Join {
-    pub(super) table: &'static str,
+pub(crate) struct Join {
+    pub(crate) table: &'static str,
     /// Its column that names the other's `id`.
-    pub(super) id: &'static str,
-    pub(super) vector: &'static str,
+    pub(crate) id: &'static str,
+    pub(crate) vector: &'static str,
     /// As [`Mapping::rename`]; other columns are prefixed with `embedding_`.
-    pub(super) rename: &'static [(&'static str, &'static str)],
+    pub(crate) rename: &'static [(&'static str, &'static str)],
 }
 
 const PLAIN: Mapping = Mapping { table: "", needs: &[], lacks: &[], hub: "", rename: &[], computed: &[], join: None };
@@ -90,7 +90,7 @@ const MINCUT_HISTORY: &[&str] = &[
 ];
 
 /// Tried in order; the first that fits a table's columns is taken.
-pub(super) const MAPPINGS: &[Mapping] = &[
+pub(crate) const MAPPINGS: &[Mapping] = &[
     // Memories.
     Mapping {
         table: "memory_entries",

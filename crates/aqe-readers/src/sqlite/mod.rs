@@ -5,10 +5,10 @@
 
 mod fingerprint;
 pub(crate) mod header;
-mod introspect;
-mod layout;
-mod mappings;
-mod rows;
+pub(crate) mod introspect;
+pub(crate) mod layout;
+pub(crate) mod mappings;
+pub(crate) mod rows;
 mod snapshot;
 
 use std::sync::{Arc, Mutex};
@@ -83,6 +83,11 @@ fn open(file: &SourceFile, shared: &Shared) -> Result<Opened> {
     Ok(Opened { snapshot, plans })
 }
 
+/// Looks something up in a snapshot of a file.
+pub(crate) fn in_snapshot<R>(file: &SourceFile, job: impl FnOnce(&rusqlite::Connection) -> Result<R>) -> Result<R> {
+    job(&Snapshot::take(file)?.connection)
+}
+
 impl Source for SqliteSource {
     fn name(&self) -> &SourceName {
         &self.file.name
@@ -140,7 +145,7 @@ fn gone(name: &SourceName, spec: &StreamSpec) -> Error {
 }
 
 /// SQLite's error about a source, as one of ours.
-fn sqlite_error(name: &SourceName, cause: rusqlite::Error) -> Error {
+pub(crate) fn sqlite_error(name: &SourceName, cause: rusqlite::Error) -> Error {
     use rusqlite::ErrorCode;
     let damaged = matches!(cause.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase));
     let (kind, message, advice) = if damaged {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use aqe_sync_core::hash::fields_hash;
 use aqe_sync_core::{Json, PackedRecords, Record, Schema, Value, aside};
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, Row};
+use rusqlite::{Connection, Params, Row};
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::layout::{Computed, Plan};
@@ -25,6 +25,37 @@ pub(super) fn read(connection: &Connection, file: &SourceFile, plan: &Plan, emit
         emitter.pack(&plan.schema, |packed| maker.pack(row, packed).map_err(failed))?;
     }
     Ok(())
+}
+
+/// A row as [`read`] gives it, and as the file holds it.
+pub(crate) struct Selected {
+    pub(crate) record: Record,
+    /// The plan's columns.
+    pub(crate) raw: Vec<rusqlite::types::Value>,
+}
+
+/// Reads the rows of a plan that `sql`, its own with a condition, selects.
+pub(crate) fn select(
+    connection: &Connection,
+    file: &SourceFile,
+    plan: &Plan,
+    sql: &str,
+    parameters: impl Params,
+) -> rusqlite::Result<Vec<Selected>> {
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query(parameters)?;
+    let mut maker = Maker { file, plan, repeats: HashMap::new(), archive: Arc::clone(&plan.schema) };
+    let mut packed = PackedRecords::new(Arc::clone(&plan.schema));
+    let mut raws = Vec::new();
+    while let Some(row) = rows.next()? {
+        maker.pack(row, &mut packed)?;
+        packed.end_record();
+        let raw = (0..plan.columns.len()).map(|index| row.get::<_, rusqlite::types::Value>(index));
+        // Text that is not UTF-8 has no such value: nothing equals it.
+        raws.push(raw.map(|value| value.unwrap_or(rusqlite::types::Value::Null)).collect());
+    }
+    let records = (0..packed.len()).map(|position| packed.record(position));
+    Ok(records.zip(raws).map(|(record, raw)| Selected { record, raw }).collect())
 }
 
 fn push(raw: ValueRef<'_>, packed: &mut PackedRecords) {
@@ -157,7 +188,7 @@ fn column(row: &Row<'_>, index: usize) -> rusqlite::Result<Value> {
 }
 
 /// `action-`, milliseconds, `-`, hexadecimal digits.
-fn made_up(id: &str) -> bool {
+pub(crate) fn made_up(id: &str) -> bool {
     let Some((millis, random)) = id.strip_prefix("action-").and_then(|rest| rest.split_once('-')) else { return false };
     let hexadecimal = |byte: u8| byte.is_ascii_hexdigit();
     millis.len() >= 12

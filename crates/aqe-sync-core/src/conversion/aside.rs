@@ -20,7 +20,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::value::RawValue;
 
 use crate::json::{Examined, ObjectWriter, examine, quote};
-use crate::{Record, Value};
+use crate::{Json, Record, Value};
 
 /// The member that marks a wrapped value.
 pub const MARK: &str = "$aqe";
@@ -122,7 +122,69 @@ fn vector_base64(numbers: &[f32]) -> String {
     STANDARD.encode(vector_to_bytes(numbers))
 }
 
+/// Reads a value back that [`to_json`] wrote. Text comes back as text, moments too; JSON
+/// objects and arrays as JSON. `None` when it is none of the forms.
+pub fn from_json(text: &str) -> Option<Value> {
+    let text = text.trim();
+    match text.as_bytes().first()? {
+        b'"' => serde_json::from_str(text).ok().map(Value::Text),
+        b't' | b'f' => serde_json::from_str(text).ok().map(Value::Bool),
+        b'n' => Some(Value::Null),
+        b'[' => Some(Value::Json(Json::from_text(text))),
+        b'{' if has_mark(text) => unwrapped(text),
+        b'{' => Some(Value::Json(Json::from_text(text))),
+        _ => text.parse().map(Value::Int).ok().or_else(|| text.parse().map(Value::Float).ok()),
+    }
+}
+
+fn unwrapped(text: &str) -> Option<Value> {
+    let members: BTreeMap<String, &RawValue> = serde_json::from_str(text).ok()?;
+    let string = |member: &str| serde_json::from_str::<String>(members.get(member)?.get()).ok();
+    let bytes = || from_base64(&string("base64")?);
+    match string(MARK)?.as_str() {
+        "bytes" => bytes().map(Value::Bytes),
+        "text" => Some(match String::from_utf8(bytes()?) {
+            Ok(text) => Value::Text(text),
+            Err(error) => Value::RawText(error.into_bytes()),
+        }),
+        "float" => string("value")?.parse().ok().map(Value::Float),
+        "json" => string("text").map(Value::Text),
+        "value" => Some(Value::Json(Json::from_text(members.get("value")?.get()))),
+        "vector" => vector_from_bytes(&bytes()?).map(Value::Vector),
+        _ => None,
+    }
+}
+
 /// Reads base64, as written by [`to_json`].
 pub fn from_base64(text: &str) -> Option<Vec<u8>> {
     STANDARD.decode(text).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_set_aside_reads_back() {
+        let values = [
+            Value::Null,
+            Value::Bool(true),
+            Value::Int(-7),
+            Value::Float(1.5),
+            Value::Float(-0.0),
+            Value::Float(f64::INFINITY),
+            Value::from("text \"quoted\""),
+            Value::from("a\0b"),
+            Value::RawText(vec![0xff, 0x41]),
+            Value::Bytes(vec![1, 2, 3]),
+            Value::Json(Json::from_text(r#"{"a":[1,2]}"#)),
+            Value::Json(Json::from_text(r#"{"$aqe":"mine"}"#)),
+            Value::Vector(vec![0.5, -1.0]),
+        ];
+        for value in values {
+            assert_eq!(from_json(&to_json(&value)), Some(value));
+        }
+        assert_eq!(from_json("{\"$aqe\":\"unheard of\"}"), None);
+        assert_eq!(from_json(""), None);
+    }
 }
