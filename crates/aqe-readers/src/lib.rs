@@ -43,7 +43,9 @@ pub use file::SourceFile;
 pub use hub::{EmbeddedHub, EmbeddedTxn, EnvironmentOverview, Overview, RunOverview, StreamOverview, TableOverview};
 pub use json::{JsonLayout, JsonSource};
 pub use ledger::LedgerFile;
-pub use pull::{FileNotes, Keeper, LocalSink, LocalTxn, PullState, PulledTable, Restored};
+pub use pull::{
+    FileNotes, Keeper, LocalSink, LocalTxn, Pull, PullState, PulledTable, Restored, own_sources, pull, state_file,
+};
 pub use redb::RedbSource;
 pub use run_lock::{Holder, RunLock};
 pub use sqlite::SqliteSource;

@@ -52,8 +52,6 @@ pub(crate) enum Command {
     /// Shows what all environments know together, and whose contributions count
     #[command(subcommand)]
     Fleet(FleetCommand),
-    /// Shows what conflicted, both images, and which rule decided
-    Conflicts(ConflictsFlags),
     /// Prepares a project: the hub with all its tables, and a commented configuration file
     Init(InitFlags),
 }
@@ -191,33 +189,6 @@ pub(crate) enum FleetCommand {
     Include {
         /// Its name
         environment: String,
-    },
-}
-
-/// Flags of `conflicts`.
-#[derive(Clone, Debug, Args)]
-pub(crate) struct ConflictsFlags {
-    /// What to do instead of listing
-    #[command(subcommand)]
-    pub(crate) command: Option<ConflictsCommand>,
-    /// Only of this hub table
-    #[arg(long, value_name = "TABLE")]
-    pub(crate) table: Option<String>,
-    /// Show so many at most, the newest first
-    #[arg(long, value_name = "N", default_value_t = 20)]
-    pub(crate) limit: usize,
-}
-
-/// What to do about a conflict.
-#[derive(Clone, Debug, Subcommand)]
-pub(crate) enum ConflictsCommand {
-    /// Puts the other image in force
-    Revert {
-        /// The conflict's number, as listed
-        id: String,
-        /// Even if the record changed since
-        #[arg(long)]
-        force: bool,
     },
 }
 

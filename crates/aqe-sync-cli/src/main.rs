@@ -109,6 +109,8 @@ fn execute(
         Command::Verify(flags) => command::verify::run(&context, flags),
         Command::Doctor => command::doctor::run(&context),
         Command::Config => command::config::run(&context),
+        Command::Pull(flags) => command::pull::run(&context, &flags),
+        Command::Fleet(what) => command::fleet::run(&context, &what),
         Command::Init(flags) => command::init::run(&context, flags),
     }
 }

@@ -94,7 +94,7 @@ impl Chosen {
         terminal.say("");
     }
 
-    /// The sources alone.
+    /// The sources alone, as they are.
     pub(crate) fn into_sources(self) -> Vec<Box<dyn DynSource>> {
         self.found.into_iter().map(|found| found.source).collect()
     }

@@ -28,11 +28,13 @@ mod format;
 mod layout;
 mod notes;
 mod number;
+mod run;
 mod sink;
 mod state;
 mod txn;
 mod write;
 
 pub use notes::FileNotes;
+pub use run::{Pull, own_sources, pull, state_file};
 pub use sink::{Keeper, LocalSink, LocalTxn, PulledTable, Restored};
 pub use state::PullState;

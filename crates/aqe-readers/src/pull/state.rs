@@ -97,6 +97,14 @@ impl PullState {
         Self::of(opened, name, false)
     }
 
+    /// Opens the file if there is one, and else a state that is empty and goes away.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn look(path: &Path) -> Result<Arc<Self>> {
+        if path.exists() { Self::open(path) } else { Self::scratch(path) }
+    }
+
     /// What the file holds, in memory: what is written to it is gone with it, for dry runs.
     ///
     /// # Errors

@@ -2,7 +2,9 @@
 
 pub(crate) mod config;
 pub(crate) mod doctor;
+pub(crate) mod fleet;
 pub(crate) mod init;
+pub(crate) mod pull;
 pub(crate) mod status;
 pub(crate) mod sync;
 pub(crate) mod verify;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use aqe_sync_core::{ConflictPolicy, DynSource, Engine, Ledger, Options, Report, Sink, SourceName, Status};
+use aqe_sync_core::{ConflictPolicy, DynSource, Engine, Ledger, Mode, Options, Report, Sink, SourceName, Status};
 use futures::executor::block_on;
 use serde::Serialize;
 
@@ -24,6 +24,9 @@ struct Account<'a> {
     skipped: Vec<LeftOut<'a>>,
     #[serde(skip_serializing_if = "is_false")]
     dry_run: bool,
+    /// What was taken from the fleet afterwards.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pull: Option<&'a Report>,
 }
 
 /// A file that was found and is not read, because another stands for it.
@@ -44,19 +47,33 @@ fn is_false(value: &bool) -> bool {
 /// When nothing could be tried at all; what failed on the way is in the account.
 pub(crate) fn run(context: &Context<'_>, flags: SyncFlags) -> Result<Exit, Failure> {
     let mut skipped = Vec::new();
-    let report = match sync(context, flags, &mut skipped) {
+    let mut pulled = None;
+    let report = match sync(context, flags, &mut skipped, &mut pulled) {
         Ok(report) => report,
         Err(failure) if failure.exit == Exit::Usage => return Err(failure),
         Err(failure) => failed(context, flags, failure.message),
     };
     let skipped = skipped.iter().map(|left| LeftOut { source: left.name.as_str(), reason: &left.reason }).collect();
-    context.terminal.json(&Account { report: &report, skipped, dry_run: flags.dry_run })?;
+    let pull = pulled.as_ref();
+    context.terminal.json(&Account { report: &report, skipped, dry_run: flags.dry_run, pull })?;
     tell(context, flags, &report)?;
-    Ok(report.status.into())
+    let mut status = report.status;
+    if let Some(pulled) = pull {
+        context.terminal.result("")?;
+        super::pull::tell(context, pulled, flags.dry_run)?;
+        status = status.max(pulled.status);
+    }
+    Ok(status.into())
 }
 
-/// Syncs, and says in `skipped` what was left out, however it ends.
-fn sync(context: &Context<'_>, flags: SyncFlags, skipped: &mut Vec<Skipped>) -> Result<Report, Failure> {
+/// Syncs, and says in `skipped` what was left out, however it ends, and in `pulled` what was
+/// taken from the fleet.
+fn sync(
+    context: &Context<'_>,
+    flags: SyncFlags,
+    skipped: &mut Vec<Skipped>,
+    pulled: &mut Option<Report>,
+) -> Result<Report, Failure> {
     hub::check(context.settings)?;
     let mut chosen = sources::choose(context.settings, context.terminal)?;
     chosen.tell(context.root(), context.terminal);
@@ -65,18 +82,24 @@ fn sync(context: &Context<'_>, flags: SyncFlags, skipped: &mut Vec<Skipped>) -> 
         return Ok(empty(context, flags));
     }
     let options = options(context.settings, flags, chosen.priorities.clone());
-    let sources = chosen.into_sources();
+    let targets = super::pull::targets(context, &chosen, None)?;
     let ledger_file = project::ledger(context.root());
-    if flags.dry_run {
-        return with_hub!(opened(context, Purpose::DryRun)?, hub => {
-            let ledger = LedgerFile::scratch(&ledger_file, &block_on(hub.identity())?)?;
-            push(context, &hub, &ledger, options, &sources)
-        });
-    }
-    let (_lock, _) = context.lock("sync")?;
-    with_hub!(opened(context, Purpose::Write)?, hub => {
-        let ledger = LedgerFile::open(&ledger_file, &block_on(hub.identity())?)?;
-        push(context, &hub, &ledger, options, &sources)
+    let purpose = if flags.dry_run { Purpose::DryRun } else { Purpose::Write };
+    let _lock = if flags.dry_run { None } else { Some(context.lock("sync")?) };
+    with_hub!(opened(context, purpose)?, hub => {
+        let identity = block_on(hub.identity())?;
+        let ledger = if flags.dry_run {
+            LedgerFile::scratch(&ledger_file, &identity)?
+        } else {
+            LedgerFile::open(&ledger_file, &identity)?
+        };
+        let sources = super::pull::own_sources(context, &hub, chosen)?;
+        let report = push(context, &hub, &ledger, options, &sources)?;
+        if flags.bidirectional && report.error.is_none() {
+            let wanted = super::pull::settled(context, flags.mode() == Mode::Full);
+            *pulled = Some(super::pull::pull(context, &Arc::new(hub), &targets, &wanted, flags.dry_run)?);
+        }
+        Ok(report)
     })
 }
 

@@ -10,6 +10,7 @@ use crate::output::{Cell, Colour, Progress, Table, Verbosity, account, counted};
 use crate::{project, sources};
 use aqe_readers::LedgerFile;
 use aqe_sync_core::Sink;
+use aqe_sync_core::fleet::FleetHub;
 use aqe_sync_core::verify::{Depth, RepairReport, StreamVerification, VerifyReport, repair, verify, verify_deep};
 
 /// So many keys are shown per stream and kind; `--json` has more.
@@ -55,7 +56,7 @@ fn compare(context: &Context<'_>, flags: VerifyFlags) -> Result<Outcome, Failure
     with_hub!(hub, hub => compare_with(context, flags, &hub, chosen))
 }
 
-fn compare_with<S: Sink>(
+fn compare_with<S: Sink + FleetHub>(
     context: &Context<'_>,
     flags: VerifyFlags,
     hub: &S,
@@ -64,7 +65,7 @@ fn compare_with<S: Sink>(
     let mut options = super::sync::settled(context.settings);
     options.allow_mass_delete |= flags.allow_mass_delete;
     options.priorities.clone_from(&chosen.priorities);
-    let sources = chosen.into_sources();
+    let sources = super::pull::own_sources(context, hub, chosen)?;
     if flags.repair {
         let ledger = LedgerFile::open(&project::ledger(context.root()), &block_on(hub.identity())?)?;
         let depth = if flags.deep { Depth::Stored } else { Depth::Recorded };
