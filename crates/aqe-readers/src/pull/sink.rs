@@ -20,6 +20,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::format::Formats;
 use super::layout::{self, Place};
+use super::notes::Beside;
 use super::state::{Numbers, Pending, PullState};
 use super::txn::{Delivery, file_error};
 use super::{backup, notes, number};
@@ -104,6 +105,8 @@ struct Open {
     pending: Vec<Pending>,
     wrote: bool,
     letters: Vec<DeadLetter>,
+    /// The keys of what was written, where there are letters from before.
+    written: Vec<String>,
 }
 
 impl LocalSink {
@@ -352,6 +355,9 @@ impl Work {
         };
         let name = &self.file.name;
         let mut pending = std::mem::take(&mut open.pending);
+        if notes::has_letters(&self.state, name, open.hub.name().as_str())? {
+            open.written = pending.iter().map(|one| one.kept.key.to_string()).collect();
+        }
         // Entries beyond what the file carries would hold by mistake once it is further.
         let dropped = self.state.dropped(name, numbers.current)?;
         let known: std::collections::HashSet<_> =
@@ -373,8 +379,13 @@ impl Work {
     fn commit(&mut self, checkpoint: &Checkpoint) -> Result<u64> {
         let Some(open) = self.open.take() else { return Err(over()) };
         let name = &self.file.name;
-        let note = |transaction: &rusqlite::Transaction<'_>| {
-            notes::checkpoint(transaction, name, &open.stream, open.hub.name().as_str(), checkpoint, &open.letters)
+        let beside = Beside {
+            file: name,
+            stream: &open.stream,
+            table: open.hub.name().as_str(),
+            checkpoint,
+            letters: &open.letters,
+            written: &open.written,
         };
         let end = |sql: &str| self.connection.execute_batch(sql).map_err(|error| file_error(&self.file, error));
         match open.numbers {
@@ -389,7 +400,7 @@ impl Work {
                 let floor = self.state.floor(name, numbers.next)?;
                 let mut sequence = 0;
                 self.state.settle(name, numbers.next, floor, |transaction| {
-                    sequence = note(transaction)?;
+                    sequence = notes::checkpoint(transaction, &beside)?;
                     Ok(())
                 })?;
                 failpoint!("pull-settled");
@@ -399,7 +410,7 @@ impl Work {
                 if begun.is_some() {
                     end("ROLLBACK")?;
                 }
-                self.state.write(note)
+                self.state.write(|transaction| notes::checkpoint(transaction, &beside))
             }
         }
     }
@@ -450,6 +461,7 @@ impl Sink for LocalSink {
             pending: Vec::new(),
             wrote: false,
             letters: Vec::new(),
+            written: Vec::new(),
         };
         let begun = LocalTxn { worker: Arc::clone(&self.worker), keeper: self.keeper.clone(), open: true, _turn: turn };
         self.worker

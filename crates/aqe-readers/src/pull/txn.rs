@@ -146,8 +146,8 @@ impl<'a> Delivery<'a> {
             }
             None => {
                 let places = self.places.iter().copied().filter(|place| place.takes(key));
-                // Of two that hold as much the later one is the newer tool's.
-                let Some(place) = places.max_by_key(|place| place.holds(target)) else {
+                let fitting = places.filter_map(|place| Some((place.fit(target)?, place)));
+                let Some((_, place)) = fitting.max_by_key(|(fit, _)| *fit) else {
                     return Err(Failure::Refused("the file has no table that takes it".to_owned()));
                 };
                 let back = self.saved(|this| {

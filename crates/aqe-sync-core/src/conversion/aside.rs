@@ -130,9 +130,8 @@ pub fn from_json(text: &str) -> Option<Value> {
         b'"' => serde_json::from_str(text).ok().map(Value::Text),
         b't' | b'f' => serde_json::from_str(text).ok().map(Value::Bool),
         b'n' => Some(Value::Null),
-        b'[' => Some(Value::Json(Json::from_text(text))),
         b'{' if has_mark(text) => unwrapped(text),
-        b'{' => Some(Value::Json(Json::from_text(text))),
+        b'[' | b'{' => Some(Value::Json(Json::from_text(text))),
         _ => text.parse().map(Value::Int).ok().or_else(|| text.parse().map(Value::Float).ok()),
     }
 }
