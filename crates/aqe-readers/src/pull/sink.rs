@@ -142,6 +142,7 @@ impl LocalSink {
                 None => {}
             }
         }
+        let places = parents_first(&connection, places).map_err(failed)?;
         let numbers = number::check(&state, &file.name, number::read(&connection, &file.name)?)?;
         let restored = (numbers.current < numbers.committed).then(|| restore(&state, &file, numbers.current));
         let restored = restored.transpose()?;
@@ -251,6 +252,28 @@ fn name_keys(state: &PullState, connection: &Connection, file: &SourceFile, plac
         after = last;
     }
     Ok(())
+}
+
+/// Tables that others refer to come before those that do.
+fn parents_first(connection: &Connection, places: Vec<Place>) -> rusqlite::Result<Vec<Place>> {
+    let mut statement = connection.prepare("SELECT \"table\" FROM pragma_foreign_key_list(?1)")?;
+    let mut waiting = Vec::with_capacity(places.len());
+    for place in places {
+        let parents = statement.query_map([place.table()], |row| row.get::<_, String>(0))?;
+        waiting.push((parents.collect::<rusqlite::Result<Vec<_>>>()?, place));
+    }
+    let mut ordered: Vec<Place> = Vec::with_capacity(waiting.len());
+    while !waiting.is_empty() {
+        let free = waiting.iter().position(|(parents, place)| {
+            let waits_for = |(_, other): &(Vec<String>, Place)| {
+                other.table() != place.table() && parents.iter().any(|parent| parent == other.table())
+            };
+            !waiting.iter().any(waits_for)
+        });
+        // Of tables that refer to each other none can be first.
+        ordered.push(waiting.remove(free.unwrap_or(0)).1);
+    }
+    Ok(ordered)
 }
 
 fn summary(places: &[Place]) -> Vec<PulledTable> {

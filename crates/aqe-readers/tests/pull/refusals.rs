@@ -3,7 +3,7 @@
 use aqe_sync_core::Status;
 use rusqlite::types::Value;
 
-use crate::world::{AgentFile, Fleet, V2, V3, add_pattern, uses};
+use crate::world::{AgentFile, FLOW_3, Fleet, V2, V3, add_pattern, uses};
 
 fn letters(file: &AgentFile) -> Vec<String> {
     let state = rusqlite::Connection::open(file.state_path()).expect("opened");
@@ -105,4 +105,24 @@ fn a_file_whose_header_field_another_program_uses_is_left_alone() {
     b.edit("PRAGMA application_id = 1234567");
     let error = b.try_pull(&fleet, None).expect_err("refused").to_string();
     assert!(error.contains("another program uses it"), "{error}");
+}
+
+#[test]
+fn a_record_that_refers_to_one_after_it_waits_for_that() {
+    let fleet = Fleet::new();
+    let (a, b) = (AgentFile::emptied("a", FLOW_3), AgentFile::emptied("b", FLOW_3));
+    let sql: Vec<String> = (0..20)
+        .map(|number| {
+            let parent = if number == 19 { "NULL".to_owned() } else { format!("'p{}'", number + 1) };
+            format!(
+                "INSERT INTO patterns (id, name, pattern_type, condition, action, parent_id) \
+                 VALUES ('p{number}', 'n', 'learning', 'c', 'a', {parent});"
+            )
+        })
+        .collect();
+    a.edit(&format!("PRAGMA foreign_keys = OFF; {}", sql.concat()));
+    a.push(&fleet);
+    let report = b.pull(&fleet);
+    assert_eq!((report.totals.inserted, report.totals.dead_lettered), (20, 0), "{:?}", letters(&b));
+    b.is_sound();
 }

@@ -12,7 +12,7 @@ use aqe_sync_core::fleet::{
 };
 use aqe_sync_core::{
     BatchLimits, DynSource, Engine, Environment, Key, KeyHash, Options, ReadRequest, Report, Result, Row, Silent,
-    Source as _, SourceName, TableSpec, Timestamp,
+    SourceName, TableSpec, Timestamp,
 };
 use futures::StreamExt as _;
 use futures::executor::block_on;
@@ -73,17 +73,11 @@ impl Fleet {
     }
 
     /// What an environment contributes to a key.
-    pub(crate) fn put(&self, environment: &str, table: &str, row: Row) {
-        let spec = aqe_sync_core::tables::find(table).expect("a table");
-        self.inner.lock().expect("sound").put(&environment.into(), spec, row, false);
-    }
-
     pub(crate) fn contribution(&self, environment: &str, table: &str, key: &Key) -> Option<Contribution> {
         let inner = self.inner.lock().expect("sound");
         inner.tables.get(table)?.get(&key.hash())?.1.get(&Environment::new(environment)).cloned()
     }
 
-    /// An agent that nobody has a file of: it only counts what is there as its own.
     pub(crate) fn exclude_now(&self, environment: &str, excluded: bool) {
         let mut inner = self.inner.lock().expect("sound");
         if excluded {
