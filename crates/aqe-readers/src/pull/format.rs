@@ -26,8 +26,10 @@ pub(super) enum Moment {
 
 impl Moment {
     /// SQLite's `datetime()`.
-    pub(super) const SQLITE: Self = Self::Text { separator: ' ', fraction: 0, zone: "" };
-    pub(super) const MILLIS: Self = Self::Number { per_second: 1_000, real: false };
+    const SQLITE: Self = Self::Text { separator: ' ', fraction: 0, zone: "" };
+    /// JavaScript's `toISOString()`.
+    const ISO: Self = Self::Text { separator: 'T', fraction: 3, zone: "Z" };
+    const MILLIS: Self = Self::Number { per_second: 1_000, real: false };
     const SECONDS: Self = Self::Number { per_second: 1, real: false };
 
     /// How this value is written, if it is a moment.
@@ -70,8 +72,14 @@ impl Moment {
         if default.contains('z') && default.contains("strftime") {
             return Self::Text { separator: 'T', fraction: if default.contains("%f") { 3 } else { 0 }, zone: "Z" };
         }
-        let text = default.contains("datetime") || default.contains("current_timestamp");
-        if !text && (declared.contains("int") || declared.contains("num")) { Self::MILLIS } else { Self::SQLITE }
+        let by_sqlite = default.contains("datetime") || default.contains("current_timestamp");
+        match declared.as_str() {
+            _ if by_sqlite => Self::SQLITE,
+            kind if kind.contains("int") || kind.contains("num") => Self::MILLIS,
+            // The tools are JavaScript: what SQLite does not fill in, `toISOString()` does.
+            kind if kind.contains("text") => Self::ISO,
+            _ => Self::SQLITE,
+        }
     }
 
     /// Writes a moment; what is finer than the format is cut.
@@ -253,6 +261,8 @@ mod tests {
         let of = |declared, default| Moment::of_declaration(&column(declared, default));
         assert_eq!(of("TEXT", Some("datetime('now')")), Moment::SQLITE);
         assert_eq!(of("DATETIME", Some("CURRENT_TIMESTAMP")), Moment::SQLITE);
+        assert_eq!(of("DATETIME", None), Moment::SQLITE);
+        assert_eq!(of("TEXT", None), Moment::ISO);
         assert_eq!(of("INTEGER", None), Moment::MILLIS);
         assert_eq!(of("INTEGER", Some("strftime('%s', 'now') * 1000")), Moment::MILLIS);
         assert_eq!(of("INTEGER", Some("strftime('%s', 'now')")), Moment::SECONDS);

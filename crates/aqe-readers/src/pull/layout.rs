@@ -1,6 +1,7 @@
 //! The reader's layout, the other way round: which local table takes the records of a hub
 //! table, where its columns go, and which local row has a key.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -147,8 +148,15 @@ impl Place {
         matches!(self.identity, Identity::PerFile { .. })
     }
 
-    /// How many of a row's values there are columns for.
-    pub(super) fn holds(&self, row: &Row) -> usize {
+    /// How well a new row fits in; `None` where no tool adds any.
+    ///
+    /// First counts how many of its values there are columns for, then how few columns stay
+    /// empty.
+    pub(super) fn fit(&self, row: &Row) -> Option<(usize, Reverse<usize>)> {
+        (!self.table().ends_with("_backup")).then(|| (self.holds(row), Reverse(self.own)))
+    }
+
+    fn holds(&self, row: &Row) -> usize {
         let fed = |position: usize| self.columns.iter().any(|column| column.feed == Feed::Hub(position));
         row.values.iter().enumerate().filter(|(position, value)| !value.is_null() && fed(*position)).count()
     }

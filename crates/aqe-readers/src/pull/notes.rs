@@ -158,6 +158,15 @@ fn sequence(state: &PullState, file: &SourceName, stream: &StreamId) -> Result<O
     })
 }
 
+/// Whether there are letters about a table.
+pub(super) fn has_letters(state: &PullState, file: &SourceName, table: &str) -> Result<bool> {
+    state.read(|connection| {
+        connection
+            .prepare_cached("SELECT 1 FROM letters WHERE file = ?1 AND hub_table = ?2")?
+            .exists([file.as_str(), table])
+    })
+}
+
 /// All streams of an environment that were pulled into a file.
 pub(super) fn streams(state: &PullState, file: &SourceName, environment: &Environment) -> Result<Vec<StreamState>> {
     state.read(|connection| {
@@ -187,15 +196,25 @@ pub(super) fn streams(state: &PullState, file: &SourceName, environment: &Enviro
     })
 }
 
-/// Notes one more commit of a stream, with the letters that came with it.
-pub(super) fn checkpoint(
-    transaction: &Transaction<'_>,
-    file: &SourceName,
-    stream: &StreamId,
-    table: &str,
-    checkpoint: &Checkpoint,
-    letters: &[DeadLetter],
-) -> rusqlite::Result<u64> {
+/// What came with a commit of a stream, besides the rows.
+pub(super) struct Beside<'a> {
+    pub(super) file: &'a SourceName,
+    pub(super) stream: &'a StreamId,
+    pub(super) table: &'a str,
+    pub(super) checkpoint: &'a Checkpoint,
+    pub(super) letters: &'a [DeadLetter],
+    /// The keys of what was written: letters about them are out of date.
+    pub(super) written: &'a [String],
+}
+
+/// Notes one more commit of a stream.
+pub(super) fn checkpoint(transaction: &Transaction<'_>, beside: &Beside<'_>) -> rusqlite::Result<u64> {
+    let Beside { file, stream, table, checkpoint, letters, written } = beside;
+    let mut outdated =
+        transaction.prepare_cached("DELETE FROM letters WHERE file = ?1 AND hub_table = ?2 AND key = ?3")?;
+    for key in *written {
+        outdated.execute(params![file.as_str(), table, key])?;
+    }
     let sequence = transaction
         .prepare_cached(
             "INSERT INTO streams VALUES (?1, ?2, ?3, ?4, 1, ?5, ?6, ?7, ?8, ?9) \
@@ -219,7 +238,7 @@ pub(super) fn checkpoint(
         )?;
     let mut statement =
         transaction.prepare_cached("INSERT OR REPLACE INTO letters VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?;
-    for letter in letters {
+    for letter in *letters {
         let (id, at) = (letter.id(stream), checkpoint.at.to_string());
         statement.execute(params![id, file.as_str(), table, letter.key, letter.reason, letter.record.as_str(), at])?;
     }

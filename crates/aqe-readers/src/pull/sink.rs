@@ -20,6 +20,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::format::Formats;
 use super::layout::{self, Place};
+use super::notes::Beside;
 use super::state::{Numbers, Pending, PullState};
 use super::txn::{Delivery, file_error};
 use super::{backup, notes, number};
@@ -104,6 +105,8 @@ struct Open {
     pending: Vec<Pending>,
     wrote: bool,
     letters: Vec<DeadLetter>,
+    /// The keys of what was written, where there are letters from before.
+    written: Vec<String>,
 }
 
 impl LocalSink {
@@ -139,6 +142,7 @@ impl LocalSink {
                 None => {}
             }
         }
+        let places = parents_first(&connection, places).map_err(failed)?;
         let numbers = number::check(&state, &file.name, number::read(&connection, &file.name)?)?;
         let restored = (numbers.current < numbers.committed).then(|| restore(&state, &file, numbers.current));
         let restored = restored.transpose()?;
@@ -250,6 +254,28 @@ fn name_keys(state: &PullState, connection: &Connection, file: &SourceFile, plac
     Ok(())
 }
 
+/// Tables that others refer to come before those that do.
+fn parents_first(connection: &Connection, places: Vec<Place>) -> rusqlite::Result<Vec<Place>> {
+    let mut statement = connection.prepare("SELECT \"table\" FROM pragma_foreign_key_list(?1)")?;
+    let mut waiting = Vec::with_capacity(places.len());
+    for place in places {
+        let parents = statement.query_map([place.table()], |row| row.get::<_, String>(0))?;
+        waiting.push((parents.collect::<rusqlite::Result<Vec<_>>>()?, place));
+    }
+    let mut ordered: Vec<Place> = Vec::with_capacity(waiting.len());
+    while !waiting.is_empty() {
+        let free = waiting.iter().position(|(parents, place)| {
+            let waits_for = |(_, other): &(Vec<String>, Place)| {
+                other.table() != place.table() && parents.iter().any(|parent| parent == other.table())
+            };
+            !waiting.iter().any(waits_for)
+        });
+        // Of tables that refer to each other none can be first.
+        ordered.push(waiting.remove(free.unwrap_or(0)).1);
+    }
+    Ok(ordered)
+}
+
 fn summary(places: &[Place]) -> Vec<PulledTable> {
     let mut all: Vec<PulledTable> = Vec::new();
     for place in places {
@@ -352,6 +378,9 @@ impl Work {
         };
         let name = &self.file.name;
         let mut pending = std::mem::take(&mut open.pending);
+        if notes::has_letters(&self.state, name, open.hub.name().as_str())? {
+            open.written = pending.iter().map(|one| one.kept.key.to_string()).collect();
+        }
         // Entries beyond what the file carries would hold by mistake once it is further.
         let dropped = self.state.dropped(name, numbers.current)?;
         let known: std::collections::HashSet<_> =
@@ -373,8 +402,13 @@ impl Work {
     fn commit(&mut self, checkpoint: &Checkpoint) -> Result<u64> {
         let Some(open) = self.open.take() else { return Err(over()) };
         let name = &self.file.name;
-        let note = |transaction: &rusqlite::Transaction<'_>| {
-            notes::checkpoint(transaction, name, &open.stream, open.hub.name().as_str(), checkpoint, &open.letters)
+        let beside = Beside {
+            file: name,
+            stream: &open.stream,
+            table: open.hub.name().as_str(),
+            checkpoint,
+            letters: &open.letters,
+            written: &open.written,
         };
         let end = |sql: &str| self.connection.execute_batch(sql).map_err(|error| file_error(&self.file, error));
         match open.numbers {
@@ -389,7 +423,7 @@ impl Work {
                 let floor = self.state.floor(name, numbers.next)?;
                 let mut sequence = 0;
                 self.state.settle(name, numbers.next, floor, |transaction| {
-                    sequence = note(transaction)?;
+                    sequence = notes::checkpoint(transaction, &beside)?;
                     Ok(())
                 })?;
                 failpoint!("pull-settled");
@@ -399,7 +433,7 @@ impl Work {
                 if begun.is_some() {
                     end("ROLLBACK")?;
                 }
-                self.state.write(note)
+                self.state.write(|transaction| notes::checkpoint(transaction, &beside))
             }
         }
     }
@@ -450,6 +484,7 @@ impl Sink for LocalSink {
             pending: Vec::new(),
             wrote: false,
             letters: Vec::new(),
+            written: Vec::new(),
         };
         let begun = LocalTxn { worker: Arc::clone(&self.worker), keeper: self.keeper.clone(), open: true, _turn: turn };
         self.worker

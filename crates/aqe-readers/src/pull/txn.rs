@@ -42,23 +42,40 @@ impl<'a> Delivery<'a> {
     /// Applies all changes; what the file does not take is refused, each by itself.
     pub(super) fn apply(&mut self, hub: &TableSpec, changes: Vec<Change>) -> Result<Applied> {
         let mut applied = Applied::default();
-        for change in changes {
-            let Operation::Upsert(row) = &change.operation else { continue };
-            let pulled = Pulled::of(hub, row)?;
-            match self.one(hub, &change.key, pulled) {
-                Ok(Outcome::Unchanged) => applied.unchanged += 1,
-                Ok(Outcome::Inserted) => applied.inserted += 1,
-                Ok(Outcome::Updated) => applied.updated += 1,
-                Ok(Outcome::Retracted) => {
-                    // For the account it is a change of the file's row, as any other.
-                    applied.updated += 1;
-                    self.retracted += 1;
+        let mut waiting = changes;
+        loop {
+            let before = applied.inserted;
+            let mut refused = Vec::new();
+            for change in waiting {
+                if let Some(reason) = self.change(hub, &change, &mut applied)? {
+                    refused.push((change, reason));
                 }
-                Err(Failure::Refused(reason)) => applied.refused.push((change, reason)),
-                Err(Failure::Fatal(error)) => return Err(error),
             }
+            // A record may refer to one that came after it.
+            if refused.is_empty() || applied.inserted == before {
+                applied.refused = refused;
+                return Ok(applied);
+            }
+            waiting = refused.into_iter().map(|(change, _)| change).collect();
         }
-        Ok(applied)
+    }
+
+    /// Applies one; says why the file does not take it.
+    fn change(&mut self, hub: &TableSpec, change: &Change, applied: &mut Applied) -> Result<Option<String>> {
+        let Operation::Upsert(row) = &change.operation else { return Ok(None) };
+        match self.one(hub, &change.key, Pulled::of(hub, row)?) {
+            Ok(Outcome::Unchanged) => applied.unchanged += 1,
+            Ok(Outcome::Inserted) => applied.inserted += 1,
+            Ok(Outcome::Updated) => applied.updated += 1,
+            Ok(Outcome::Retracted) => {
+                // For the account it is a change of the file's row, as any other.
+                applied.updated += 1;
+                self.retracted += 1;
+            }
+            Err(Failure::Refused(reason)) => return Ok(Some(reason)),
+            Err(Failure::Fatal(error)) => return Err(error),
+        }
+        Ok(None)
     }
 
     fn one(&mut self, hub: &TableSpec, key: &Key, mut pulled: Pulled) -> Result<Outcome, Failure> {
@@ -146,8 +163,8 @@ impl<'a> Delivery<'a> {
             }
             None => {
                 let places = self.places.iter().copied().filter(|place| place.takes(key));
-                // Of two that hold as much the later one is the newer tool's.
-                let Some(place) = places.max_by_key(|place| place.holds(target)) else {
+                let fitting = places.filter_map(|place| Some((place.fit(target)?, place)));
+                let Some((_, place)) = fitting.max_by_key(|(fit, _)| *fit) else {
                     return Err(Failure::Refused("the file has no table that takes it".to_owned()));
                 };
                 let back = self.saved(|this| {

@@ -1,6 +1,6 @@
 //! One row of a local table: inserted, changed where it differs, or taken out.
 
-use aqe_sync_core::hash::fields_hash;
+use aqe_sync_core::hash::same;
 use aqe_sync_core::{Quoted, Row, Timestamp, Value};
 use rusqlite::types::Value as Raw;
 use rusqlite::{Connection, OptionalExtension as _, params_from_iter};
@@ -321,9 +321,4 @@ fn natural(kind: Option<aqe_sync_core::ColumnType>, declared: &str) -> Option<Na
         None if declared.contains("text") || declared.contains("char") => text(""),
         None => None,
     }
-}
-
-/// Whether two values mean the same; JSON whatever its spelling.
-fn same(one: &Value, other: &Value) -> bool {
-    one == other || fields_hash([("", one)]) == fields_hash([("", other)])
 }

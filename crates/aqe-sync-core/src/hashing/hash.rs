@@ -212,7 +212,7 @@ fn encode_json(json: &Json, out: &mut Vec<u8>) {
 }
 
 /// Whether two values mean the same, to the bit; JSON whatever its spelling.
-pub(crate) fn same(one: &Value, other: &Value) -> bool {
+pub fn same(one: &Value, other: &Value) -> bool {
     let encoded = |value| {
         let mut bytes = Vec::new();
         encode(value, &mut bytes);

@@ -1,0 +1,8 @@
+//! Pulls into copies of real files of agents.
+
+mod crashes;
+mod layouts;
+mod own;
+mod refusals;
+mod world;
+mod writers;
