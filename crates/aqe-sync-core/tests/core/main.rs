@@ -17,6 +17,7 @@ mod meeting;
 mod modes;
 mod moments;
 mod policies;
+mod preferences;
 mod records;
 mod support;
 mod testkit;
