@@ -19,6 +19,7 @@ mod moments;
 mod policies;
 mod preferences;
 mod records;
+mod settling;
 mod support;
 mod testkit;
 #[path = "../../../../tests/support/type_mapping.rs"]
