@@ -166,7 +166,8 @@ impl<'r> StreamRun<'r> {
             self.warn_dead(key, reason);
         }
         self.held_back |= sent.held_back;
-        self.hub.open = !sent.complete;
+        // After the last delivery, which closes it, nobody asks.
+        self.hub.open = true;
         // What another process committed in between is not in this ledger: it has
         // to stay out of step, so that the next run asks the hub.
         if sent.sequence > self.hub.sequence + 1 {
