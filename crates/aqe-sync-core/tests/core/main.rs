@@ -11,6 +11,7 @@ mod faults;
 mod instances;
 mod json;
 mod lanes;
+mod limits;
 mod lying_sink;
 mod mapping;
 mod meeting;
