@@ -17,6 +17,7 @@ mod mapping;
 mod meeting;
 mod modes;
 mod moments;
+mod moving;
 mod packs;
 mod policies;
 mod preferences;

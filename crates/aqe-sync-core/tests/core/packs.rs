@@ -83,6 +83,21 @@ fn a_pack_is_sent_in_parts_and_given_up_when_one_fails() {
 }
 
 #[test]
+fn packs_of_one_stream_may_differ_in_the_order_of_their_fields() {
+    let (one, other) = (Schema::new(["id", "body"]), Schema::new(["body", "id"]));
+    let record = |schema: &Arc<Schema>, first: &str, second: &str| {
+        Record::new(Arc::clone(schema), vec![first.into(), second.into()])
+    };
+    // A pack for each record.
+    let world = World::with(|options| options.limits.rows = 1);
+    world.run(&[&packed(vec![record(&one, "1", "x")])]);
+    // In the first order the second of these would be record 1, as it was.
+    let report = world.run(&[&packed(vec![record(&one, "2", "y"), record(&other, "1", "x")])]);
+    assert_eq!((report.totals.inserted, report.totals.deleted, report.totals.unchanged), (2, 1, 0));
+    assert_eq!(world.bodies(), texts(&[("2", "y"), ("x", "1")]));
+}
+
+#[test]
 fn a_hasher_is_used_again_for_equal_schemas_only() {
     let schema = || Schema::new(["id", "body"]);
     let made = schema();
