@@ -89,9 +89,9 @@ impl<'r> StreamRun<'r> {
         self.look_for_arrivals(run);
     }
 
-    /// Sends the outbox and waits until it has arrived, and all before it.
+    /// Sends the outbox and waits until it has arrived, and all before it. The sink has
+    /// to take another delivery of the stream: wait for [`Self::arrivals`] first.
     pub(super) async fn send_and_wait<S: Sink>(&mut self, run: &'r Run<'r, S>, complete: bool) {
-        self.arrivals(run, run.abreast - 1).await;
         if self.failed() {
             return self.arrivals(run, 0).await;
         }
