@@ -174,13 +174,10 @@ impl<'r> StreamRun<'r> {
             self.hub.interfered = true;
             self.held_back = true;
         }
-        let moved = self.hub.sequence != sent.sequence;
         self.hub.sequence = sent.sequence;
         // All of it is durable; a ledger that misses it is out of step, even if
         // nothing but the checkpoint is new.
-        if moved || !sent.entries.is_empty() {
-            self.append(run, &sent.entries);
-        }
+        self.append(run, &sent.entries);
     }
 
     /// Takes out of the account what has no outcome: it was not processed.

@@ -7,6 +7,7 @@ mod conversions;
 mod deletes;
 mod diffs;
 mod digests;
+mod encodings;
 mod faults;
 mod instances;
 mod json;
