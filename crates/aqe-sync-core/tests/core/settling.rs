@@ -57,9 +57,9 @@ fn upsert(row: &Row) -> Operation {
     Operation::Upsert(row.clone())
 }
 
-fn is(settled: &Settled, effect: Effect, write: Option<Stored>, base_from_now: Option<ContentHash>) {
-    let expected = (&effect, &write, &base_from_now);
-    assert_eq!((&settled.effect, &settled.write, &settled.base_from_now), expected);
+fn is(settled: &Settled, effect: Effect, write: Option<&Stored>, base_from_now: Option<ContentHash>) {
+    let expected = (&effect, write, &base_from_now);
+    assert_eq!((&settled.effect, settled.write.as_ref(), &settled.base_from_now), expected);
 }
 
 /// The rule and both sides.
@@ -75,7 +75,7 @@ fn a_change_of_a_row_that_diverged_ends_as_the_policy_says() {
     let existing = alone("w.db", &theirs);
 
     let settled = put(&PolicySpec::LocalWins, &[], &existing, upsert(&mine));
-    is(&settled, Effect::Updated, Some(alone("w.db", &mine)), Some(mine.hash));
+    is(&settled, Effect::Updated, Some(&alone("w.db", &mine)), Some(mine.hash));
     logged(&settled, "local_wins", Some(&mine), &existing);
 
     let settled = put(&PolicySpec::HubWins, &[], &existing, upsert(&mine));
@@ -87,7 +87,7 @@ fn a_change_of_a_row_that_diverged_ends_as_the_policy_says() {
     {
         let merging = |_: &Conflict<'_>| Resolution::Merged("both".into(), made.clone());
         let settled = put(&merging, &[], &existing, upsert(&mine));
-        is(&settled, effect, write, Some(made.hash));
+        is(&settled, effect, write.as_ref(), Some(made.hash));
         logged(&settled, "both", Some(&mine), &existing);
     }
 }
@@ -101,7 +101,7 @@ fn what_does_not_differ_is_no_conflict() {
     // Nobody's content stands against it.
     for dead in [tombstone("w.db", &row("old", 1)), tombstone("a.db", &mine)] {
         let settled = put(&PolicySpec::HubWins, &[], &dead, upsert(&mine));
-        is(&settled, Effect::Inserted, Some(alone("w.db", &mine)), Some(mine.hash));
+        is(&settled, Effect::Inserted, Some(&alone("w.db", &mine)), Some(mine.hash));
         assert_eq!(settled.conflict, None);
     }
 }
@@ -152,12 +152,12 @@ fn streams_that_meet_are_counted_by_what_became_of_the_writers_record() {
     let rank = |a, w| put(&PolicySpec::SourcePriority, &[("a.db", a), ("w.db", w)], &existing, upsert(&mine));
 
     let settled = rank(1, 2);
-    is(&settled, Effect::Updated, both("w.db", 1, 2), Some(mine.hash));
+    is(&settled, Effect::Updated, both("w.db", 1, 2).as_ref(), Some(mine.hash));
     // Folded from the highest rank down: the stored row is the one that gave way.
     logged(&settled, "source_priority", Some(&mine), &existing);
 
     let settled = rank(2, 1);
-    is(&settled, Effect::Superseded, both("a.db", 2, 1), Some(mine.hash));
+    is(&settled, Effect::Superseded, both("a.db", 2, 1).as_ref(), Some(mine.hash));
     logged(&settled, "source_priority", Some(&mine), &existing);
 
     let settled = put(&PolicySpec::WeightedMerge, &[("a.db", 2), ("w.db", 1)], &existing, upsert(&mine));
@@ -169,7 +169,7 @@ fn streams_that_meet_are_counted_by_what_became_of_the_writers_record() {
     // The very same record, reachable twice.
     let settled = put(&PolicySpec::WeightedMerge, &[], &alone("a.db", &mine), upsert(&mine));
     let same = together(0, vec![says("a.db", 0, &mine), says("w.db", 0, &mine)]);
-    is(&settled, Effect::Unchanged, Some(same), Some(mine.hash));
+    is(&settled, Effect::Unchanged, Some(&same), Some(mine.hash));
     assert_eq!(settled.conflict, None);
 }
 
@@ -187,11 +187,11 @@ fn a_contribution_that_is_known_is_written_again_only_when_it_or_a_rank_changed(
     }
     let settled = again(&[("a.db", 0), ("w.db", 1)], &mine);
     let turned = together(0, vec![says("w.db", 1, &mine), says("a.db", 0, &theirs)]);
-    is(&settled, Effect::Updated, Some(turned), Some(mine.hash));
+    is(&settled, Effect::Updated, Some(&turned), Some(mine.hash));
     let newer = row("newer", 3);
     let settled = again(&[("a.db", 5), ("w.db", 1)], &newer);
     let replaced = together(0, vec![says("a.db", 5, &theirs), says("w.db", 1, &newer)]);
-    is(&settled, Effect::Superseded, Some(replaced), Some(newer.hash));
+    is(&settled, Effect::Superseded, Some(&replaced), Some(newer.hash));
 }
 
 #[test]
