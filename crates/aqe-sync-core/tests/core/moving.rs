@@ -88,3 +88,13 @@ fn a_move_that_meets_a_row_of_somebody_else_leaves_it() {
     assert_eq!((left.contributor.source.to_string(), left.merged_from.len()), ("b.db".to_owned(), 0));
     assert!(left.row.values.contains(&Value::from("a.db")), "the row itself is as it was");
 }
+
+#[test]
+fn a_table_that_is_gone_from_its_source_is_told_and_keeps_its_rows() {
+    let world = World::new();
+    let more = StreamSpec { name: "more".into(), ..spec(notes()) };
+    world.run(&[&mapped(1).and(more, vec![note("more", "text")])]);
+    let report = world.run(&[&mapped(1)]);
+    assert_eq!(report.notes, ["a.db: table more is not there any more; its rows stay in the hub"]);
+    assert_eq!(living(&world), (0, 2));
+}
