@@ -209,6 +209,23 @@ mod tests {
     }
 
     #[test]
+    fn what_the_hub_does_not_hold_is_new_even_if_its_source_did_not_change() {
+        let gone = LedgerEntry { content: None, ..entry(1, 10) };
+        let mut diff = Diff::new(vec![gone]);
+        assert!(!diff.same(KeyHash(1), LocalHash(10)));
+        assert_eq!(diff.look(KeyHash(1), LocalHash(10)), Known::New);
+    }
+
+    #[test]
+    fn keys_are_found_by_their_top_bits_and_spread_by_all_of_them() {
+        assert_eq!(bucket(KeyHash(0xabcd << 112 | 1), 16), 0xabcd);
+        assert_eq!(bucket(KeyHash(u128::MAX), 0), 0);
+        let mut spread = Spread::default();
+        spread.write(&(0b0011_u128 << 64 | 0b0101).to_le_bytes());
+        assert_eq!(spread.finish(), 0b0110);
+    }
+
+    #[test]
     fn the_brake_needs_both_many_rows_and_most_of_them() {
         assert!(check_mass_delete(100, 100, false).is_ok());
         assert!(check_mass_delete(101, 202, false).is_ok());

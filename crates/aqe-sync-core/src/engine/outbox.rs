@@ -89,9 +89,9 @@ impl<'r> StreamRun<'r> {
         self.look_for_arrivals(run);
     }
 
-    /// Sends the outbox and waits until it has arrived, and all before it.
+    /// Sends the outbox and waits until it has arrived, and all before it. The sink has
+    /// to take another delivery of the stream: wait for [`Self::arrivals`] first.
     pub(super) async fn send_and_wait<S: Sink>(&mut self, run: &'r Run<'r, S>, complete: bool) {
-        self.arrivals(run, run.abreast - 1).await;
         if self.failed() {
             return self.arrivals(run, 0).await;
         }
@@ -166,20 +166,18 @@ impl<'r> StreamRun<'r> {
             self.warn_dead(key, reason);
         }
         self.held_back |= sent.held_back;
-        self.hub.open = !sent.complete;
+        // After the last delivery, which closes it, nobody asks.
+        self.hub.open = true;
         // What another process committed in between is not in this ledger: it has
         // to stay out of step, so that the next run asks the hub.
         if sent.sequence > self.hub.sequence + 1 {
             self.hub.interfered = true;
             self.held_back = true;
         }
-        let moved = self.hub.sequence != sent.sequence;
         self.hub.sequence = sent.sequence;
         // All of it is durable; a ledger that misses it is out of step, even if
         // nothing but the checkpoint is new.
-        if moved || !sent.entries.is_empty() {
-            self.append(run, &sent.entries);
-        }
+        self.append(run, &sent.entries);
     }
 
     /// Takes out of the account what has no outcome: it was not processed.

@@ -46,7 +46,6 @@ pub(super) struct Sent {
     /// Whether appending left something for a later run to do.
     pub(super) held_back: bool,
     pub(super) sequence: u64,
-    pub(super) complete: bool,
     /// Keys of records that the sink could not store, with the reasons.
     pub(super) refused: Vec<(String, String)>,
 }
@@ -56,7 +55,7 @@ impl<S: Sink> Shipment<'_, S> {
     pub(super) async fn send(self) -> Result<Sent> {
         let Self { run, id, table, place, outbox, complete, broken } = self;
         let waiting = outbox.weight();
-        let mut sent = Sent { complete, ..Sent::default() };
+        let mut sent = Sent::default();
         let Outbox { changes, letters, refreshed, .. } = outbox;
         sent.entries = refreshed;
         let refreshed = sent.entries.len();

@@ -185,6 +185,18 @@ mod tests {
     }
 
     #[test]
+    fn a_bucket_counts_xors_and_sums_its_hashes() {
+        let mut digest = Digest::new(4);
+        for number in [0x1000_0003_0000_0005, 0x1000_0001_0000_0003, 0xf000_0000_0000_0001] {
+            digest.add(hash(number));
+        }
+        let one = Bucket { range: HashRange::new(4, 1), count: 2, xor: 0x2_0000_0006, sum: 0x2000_0004 };
+        let (xor, sum) = (0xf000_0000_0000_0001_u64.cast_signed(), -0x1000_0000);
+        let other = Bucket { range: HashRange::new(4, 15), count: 1, xor, sum };
+        assert_eq!(digest.into_buckets(), [one, other]);
+    }
+
+    #[test]
     fn the_sum_sees_what_an_xor_does_not() {
         let add = |numbers: [u64; 2]| {
             let mut digest = Digest::new(0);

@@ -103,10 +103,8 @@ impl<'a> Walk<'a, '_> {
     }
 
     fn value(&mut self, depth: usize) -> Result<(), Stop> {
-        if depth > MAX_DEPTH {
-            return Err(Stop::TooDeep);
-        }
         match self.scanner.peek() {
+            Some(b'{' | b'[') if depth == MAX_DEPTH => return Err(Stop::TooDeep),
             Some(b'{') => self.object(depth)?,
             Some(b'[') => self.array(depth)?,
             Some(b'"') => {

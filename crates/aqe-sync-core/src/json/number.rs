@@ -60,6 +60,14 @@ mod tests {
         assert_eq!(canonical("-1.50").as_deref(), Some("-15e-1"));
         assert_eq!(canonical("1e99999999999999999999"), None);
         assert_eq!(canonical("1e1001"), None);
+        for at_the_limit in ["1e1000", "12e999", "1e-1000", "-12e-1000"] {
+            assert_eq!(canonical(at_the_limit).as_deref(), Some(at_the_limit));
+        }
+        assert_eq!(canonical("0.0010e1003").as_deref(), Some("1e1000"));
+        assert_eq!(canonical("100.0100").as_deref(), Some("10001e-2"));
+        for beyond in ["12e1000", "1e-1001", "-0.1e-1000"] {
+            assert_eq!(canonical(beyond), None, "{beyond}");
+        }
         assert_eq!(canonical("0e99999999999999999999").as_deref(), Some("0"));
     }
 }

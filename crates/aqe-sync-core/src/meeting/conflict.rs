@@ -277,19 +277,15 @@ pub fn weighted_mean(one: f64, one_weight: f64, other: f64, other_weight: f64) -
 }
 
 fn earlier((one, other): (&Value, &Value)) -> Value {
-    match (moment(one), moment(other)) {
-        (Some(a), Some(b)) if b < a => other.clone(),
-        (None, Some(_)) => other.clone(),
-        _ => one.clone(),
-    }
+    timed([one, other]).min_by_key(|value| moment(value)).unwrap_or(one).clone()
 }
 
 fn later((one, other): (&Value, &Value)) -> Value {
-    match (moment(one), moment(other)) {
-        (Some(a), Some(b)) if b > a => other.clone(),
-        (None, Some(_)) => other.clone(),
-        _ => one.clone(),
-    }
+    timed([one, other]).max_by_key(|value| moment(value)).unwrap_or(one).clone()
+}
+
+fn timed(values: [&Value; 2]) -> impl Iterator<Item = &Value> {
+    values.into_iter().filter(|value| moment(value).is_some())
 }
 
 /// The union, if the two sides contradict each other nowhere.

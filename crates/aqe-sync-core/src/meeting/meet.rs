@@ -208,16 +208,15 @@ impl Settle<'_> {
             return self.replace(mine.row, Effect::Inserted, None);
         }
         let (stored, rule) = self.fold(contributions);
-        let effect = if self.existing.deleted {
-            Effect::Inserted
-        } else if stored.row.hash == mine.row.hash {
-            if self.existing.row.hash == mine.row.hash { Effect::Unchanged } else { Effect::Updated }
+        // With other contributions the row is no tombstone.
+        let differs = self.existing.row.hash != mine.row.hash;
+        let effect = if stored.row.hash == mine.row.hash {
+            if differs { Effect::Updated } else { Effect::Unchanged }
         } else if stored.merged_from.iter().any(|other| other.row.hash == stored.row.hash) {
             Effect::Superseded
         } else {
             Effect::Merged
         };
-        let differs = self.existing.row.hash != mine.row.hash && !self.existing.deleted;
         let conflict = differs.then(|| self.log(rule, Some(mine.row)));
         Settled { key: self.key, write: Some(stored), effect, conflict, base_from_now: base }
     }

@@ -67,6 +67,18 @@ fn a_stream_is_sent_in_its_order_whatever_arrives_first() {
 }
 
 #[test]
+fn a_failure_is_noticed_while_reading_goes_on() {
+    let world = world(2, 2, 2);
+    world.run(&[&source("a", 40)]);
+    let mut later = source("a", 40);
+    later.streams[0].records[..2].clone_from_slice(&records(0..2, "later"));
+    world.sink.fail(Step::Commit, When::Before, 0);
+    let report = world.run(&[&later]);
+    assert_eq!(first(&report).status, Status::Failed);
+    assert!(first(&report).counters.read < 10, "the other batches are not looked at: {report:?}");
+}
+
+#[test]
 fn a_ledger_knows_of_nothing_whose_predecessor_is_not_heard_of() {
     let world = world(8, 3, 2);
     let mut seen = Vec::new();

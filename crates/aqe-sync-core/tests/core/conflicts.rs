@@ -40,6 +40,7 @@ fn the_policy_decides_and_both_images_are_kept() {
             assert_eq!(report.totals.conflicts, 1, "{policy} {mode:?}");
             assert_eq!(report.streams[0].rules.get(&policy.to_string()), Some(&1));
             assert_eq!(world.bodies()["1"], Value::from(expected));
+            assert!(report.notes.is_empty(), "no other source has the record: {:?}", report.notes);
             let log = world.sink.hub().conflicts.remove(0);
             assert_eq!(log.existing.values[1], Value::from("hub"));
             assert_eq!(log.incoming.expect("an upsert").values[1], Value::from("local"));

@@ -1,5 +1,6 @@
 //! What is gone from its source: tombstones, and when there are none.
 
+use aqe_sync_core::meet::Contribution;
 use aqe_sync_core::{Deletes, Mode, Record, Status, Value};
 
 use crate::support::memory_source::MemorySource;
@@ -115,4 +116,19 @@ fn what_somebody_else_changed_meanwhile_is_not_deleted() {
         assert_eq!((report.totals.deleted, report.totals.conflicts), (0, 1), "{mode:?}");
         assert_eq!(world.bodies(), texts(&[("1", "one"), ("2", "zwei")]));
     }
+}
+
+#[test]
+fn a_row_goes_with_the_last_of_its_contributions() {
+    let world = World::new();
+    world.run(&[&source(vec![note("1", "one"), note("2", "two")])]);
+    world.sink.tamper(|hub| {
+        for (_, stored) in hub.rows.values_mut() {
+            let (contributor, row) = (stored.contributor.clone(), stored.row.clone());
+            stored.merged_from = vec![Contribution { contributor, priority: 0, row }];
+        }
+    });
+    let report = world.run(&[&source(vec![note("1", "one")])]);
+    assert_eq!((report.totals.deleted, report.totals.conflicts), (1, 0));
+    assert_eq!(world.bodies(), texts(&[("1", "one")]));
 }

@@ -59,7 +59,10 @@ proptest! {
         let missing: Vec<u16> = known.keys().copied().filter(|number| !seen.contains_key(number)).collect();
         prop_assert_eq!(diff.missing(), missing.len());
         prop_assert_eq!(diff.missing_entries().count(), missing.len());
-        prop_assert!(missing.iter().all(|number| diff.is_missing(key(*number))));
-        prop_assert_eq!(diff.len(), known.len());
+        for number in 0..300 {
+            prop_assert_eq!(diff.is_missing(key(number)), missing.contains(&number));
+            prop_assert_eq!(diff.content(key(number)), known.get(&number).map(|_| content(number)));
+        }
+        prop_assert_eq!((diff.len(), diff.is_empty()), (known.len(), known.is_empty()));
     }
 }

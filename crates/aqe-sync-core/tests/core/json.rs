@@ -207,10 +207,13 @@ fn agrees(text: &str) -> Result<(), TestCaseError> {
 
 #[test]
 fn depth_is_counted_and_its_limit_is_no_crash() {
-    let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
-    assert_eq!(examine(&nested(aqe_sync_core::json::MAX_DEPTH), &mut Vec::new()), Examined::Storable);
-    let deeper = examine(&nested(aqe_sync_core::json::MAX_DEPTH + 2), &mut Vec::new());
-    assert_eq!(deeper, Examined::Unstorable(Unstorable::TooDeep));
+    let limit = aqe_sync_core::json::MAX_DEPTH;
+    for (open, inside, close) in [("[", "", "]"), ("[", "1", "]"), ("{\"a\":", "1", "}")] {
+        let nested = |depth: usize| format!("{}{inside}{}", open.repeat(depth), close.repeat(depth));
+        assert_eq!(examine(&nested(limit), &mut Vec::new()), Examined::Storable, "{open}{inside}");
+        let deeper = examine(&nested(limit + 1), &mut Vec::new());
+        assert_eq!(deeper, Examined::Unstorable(Unstorable::TooDeep), "{open}{inside}");
+    }
     let objects = format!("{}1{}", "{\"a\":".repeat(1000), "}".repeat(1000));
     assert_eq!(examine(&objects, &mut Vec::new()), Examined::Unstorable(Unstorable::TooDeep));
 }

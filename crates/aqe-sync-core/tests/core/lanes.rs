@@ -128,6 +128,26 @@ fn reading_stops_while_much_is_unfinished() {
 }
 
 #[test]
+fn what_is_unfinished_is_weighed_by_its_bytes() {
+    let begun = |limit: usize, records: usize, text: usize| {
+        let mut world = world(2, 1000);
+        world.options.limits.bytes = limit;
+        let records: Vec<_> = (0..records).map(|n| note(&n.to_string(), "x".repeat(text))).collect();
+        let source = |n: usize| MemorySource::new(&format!("s{n:02}"), own_table(&format!("s{n:02}")), records.clone());
+        let sources: Vec<_> = (0..20).map(source).collect();
+        let mut begun = Vec::new();
+        world.run_choosing(Mode::Incremental, &of(&sources), |_| {
+            begun.push(sources.iter().filter(|source| source.taken() > 0).count());
+            0
+        });
+        begun[0]
+    };
+    // Two limits' worth, of records that are large or many.
+    assert!((3..=6).contains(&begun(10_000, 1, 5000)), "{}", begun(10_000, 1, 5000));
+    assert!((2..=6).contains(&begun(20_000, 100, 0)), "{}", begun(20_000, 100, 0));
+}
+
+#[test]
 fn a_delivery_that_fails_stops_its_stream_and_no_other() {
     for (step, when) in [(Step::Apply, When::Before), (Step::Commit, When::Before), (Step::Commit, When::After)] {
         let world = world(3, 2);

@@ -26,6 +26,9 @@ struct LyingSink {
     hasty: bool,
     /// Hands back no letters.
     loses_letters: bool,
+    /// Keys of records that it has no room for.
+    full_for: &'static [&'static str],
+    ledger: MemoryLedger,
 }
 
 impl Sink for LyingSink {
@@ -57,8 +60,11 @@ impl Sink for LyingSink {
 
     async fn push(&self, stream: &StreamId, table: &Arc<TableSpec>, delivery: Delivery) -> Result<Pushed<MemoryTxn>> {
         let Delivery { changes, mut letters, checkpoint } = delivery;
+        let too_much = |change: &Change| self.full_for.contains(&change.key.to_string().as_str());
+        let (refused, changes): (Vec<_>, Vec<_>) = changes.into_iter().partition(too_much);
         let mut txn = self.sink.begin(stream, table).await?;
         let mut applied = txn.apply(changes).await?;
+        applied.refused = refused.into_iter().map(|change| (change, "no room".to_owned())).collect();
         (self.lie)(&mut applied);
         if self.loses_letters {
             letters.clear();
@@ -78,7 +84,8 @@ impl Sink for LyingSink {
 
 impl LyingSink {
     fn new(lie: Lie) -> Self {
-        Self { sink: MemorySink::default(), lie, hasty: false, loses_letters: false }
+        let (sink, ledger) = (MemorySink::default(), MemoryLedger::new());
+        Self { sink, lie, hasty: false, loses_letters: false, full_for: &[], ledger }
     }
 
     fn run(&self, sources: &[&MemorySource]) -> Report {
@@ -87,10 +94,9 @@ impl LyingSink {
 
     fn run_by(&self, rows: usize, sources: &[&MemorySource]) -> Report {
         let sources: Vec<Box<dyn DynSource>> = sources.iter().map(|source| Box::new((*source).clone()) as _).collect();
-        let ledger = MemoryLedger::new();
         let mut options = Options::new("laptop".into());
         options.limits.rows = rows;
-        block_on(Engine::new(self, &ledger, &Silent, options).run(&sources)).expect("it answers")
+        block_on(Engine::new(self, &self.ledger, &Silent, options).run(&sources)).expect("it answers")
     }
 }
 
@@ -171,6 +177,39 @@ fn dead_letters_are_counted_as_the_sink_was_given_them() {
     let other = MemorySource::new("b.db", spec(notes()), vec![note("1", "other"), nameless()]);
     let error = failed(&losing.run(&[&other]));
     assert!(error.contains("was given 1 dead letters, and hands back 0"), "{error}");
+}
+
+#[test]
+fn letters_are_stored_with_a_delivery_that_had_to_be_settled_first() {
+    let nameless = note("", "nameless").with("id", Value::Null);
+    let sink = LyingSink::new(|_| ());
+    sink.run(&[&source(vec![note("1", "text")])]);
+    let other = MemorySource::new("b.db", spec(notes()), vec![note("1", "other"), nameless]);
+    let report = sink.run(&[&other]);
+    assert_eq!((report.totals.conflicts, report.totals.dead_lettered), (1, 1));
+    assert_eq!(sink.sink.hub().letters.len(), 1);
+}
+
+#[test]
+fn what_a_sink_cannot_store_is_a_dead_letter_and_is_tried_again() {
+    let mut sink = LyingSink::new(|_| ());
+    sink.run(&[&source(three())]);
+    let later = source(["1", "2", "3", "4"].map(|id| note(id, "later")).into());
+    sink.full_for = &["2", "4"];
+    let report = sink.run(&[&later]);
+    let totals = report.totals;
+    assert_eq!((report.status, totals.read, totals.updated, totals.dead_lettered), (Status::Partial, 4, 2, 2));
+    assert!(report.streams[0].warnings.iter().any(|warning| warning.contains("row 2: no room")), "{report:?}");
+    let letters: Vec<_> = sink.sink.hub().letters.into_values().collect();
+    let kept: Vec<_> = letters.iter().map(|letter| (letter.key.as_str(), letter.reason.as_str())).collect();
+    assert_eq!(kept, [("2", "no room"), ("4", "no room")]);
+    assert!(letters[0].record.as_str().contains("later"), "{letters:?}");
+
+    sink.full_for = &[];
+    sink.sink.take_journal();
+    let totals = sink.run(&[&later]).totals;
+    assert_eq!((totals.unchanged, totals.updated, totals.inserted, totals.conflicts), (2, 1, 1, 0));
+    assert_eq!(sink.sink.take_journal().applied, 2, "the ledger knows of the others");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use aqe_sync_core::packed::PackedRecords;
 use aqe_sync_core::{
     Batch, BatchStream, Error, ErrorKind, Fingerprint, ReadRequest, Record, Reject, Result, Source, SourceName,
     StreamSpec,
@@ -30,6 +31,14 @@ pub(crate) struct MemoryStream {
     pub(crate) records: Vec<Record>,
     pub(crate) rejects: Vec<Reject>,
     pub(crate) ending: Ending,
+    /// Whether records are handed over packed.
+    pub(crate) packed: bool,
+}
+
+impl MemoryStream {
+    fn new(spec: StreamSpec, records: Vec<Record>) -> Self {
+        Self { spec, records, rejects: Vec::new(), ending: Ending::Whole, packed: false }
+    }
 }
 
 #[derive(Clone)]
@@ -46,11 +55,10 @@ pub(crate) struct MemorySource {
 
 impl MemorySource {
     pub(crate) fn new(name: &str, spec: StreamSpec, records: Vec<Record>) -> Self {
-        let stream = MemoryStream { spec, records, rejects: Vec::new(), ending: Ending::Whole };
         Self {
             name: name.into(),
             priority: 0,
-            streams: vec![stream],
+            streams: vec![MemoryStream::new(spec, records)],
             fingerprint: None,
             unreadable: false,
             reads: Arc::default(),
@@ -59,7 +67,7 @@ impl MemorySource {
     }
 
     pub(crate) fn and(mut self, spec: StreamSpec, records: Vec<Record>) -> Self {
-        self.streams.push(MemoryStream { spec, records, rejects: Vec::new(), ending: Ending::Whole });
+        self.streams.push(MemoryStream::new(spec, records));
         self
     }
 
@@ -70,6 +78,12 @@ impl MemorySource {
 
     pub(crate) fn ending(mut self, ending: Ending) -> Self {
         self.streams[0].ending = ending;
+        self
+    }
+
+    /// Hands records over packed; they all have the schema of the first.
+    pub(crate) fn packed(mut self) -> Self {
+        self.streams[0].packed = true;
         self
     }
 
@@ -98,12 +112,21 @@ impl MemorySource {
     }
 }
 
+fn pack(records: &[Record]) -> Option<PackedRecords> {
+    let mut packed = PackedRecords::new(Arc::clone(records.first()?.schema()));
+    for record in records {
+        record.values().iter().for_each(|value| packed.push(value));
+        packed.end_record();
+    }
+    Some(packed)
+}
+
 fn stream_batches(stream: &MemoryStream, rows: usize) -> Vec<Result<Batch>> {
     let batch = |records: &[Record], rejects: &[Reject]| {
         Ok(Batch {
             stream: stream.spec.name.clone(),
-            records: records.to_vec(),
-            packed: None,
+            records: if stream.packed { Vec::new() } else { records.to_vec() },
+            packed: if stream.packed { pack(records) } else { None },
             rejects: rejects.to_vec(),
             last: false,
         })
