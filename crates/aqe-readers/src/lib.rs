@@ -44,7 +44,8 @@ pub use hub::{EmbeddedHub, EmbeddedTxn, EnvironmentOverview, Overview, RunOvervi
 pub use json::{JsonLayout, JsonSource};
 pub use ledger::LedgerFile;
 pub use pull::{
-    FileNotes, Keeper, LocalSink, LocalTxn, Pull, PullState, PulledTable, Restored, own_sources, pull, state_file,
+    FileNotes, Keeper, LocalSink, LocalTxn, Pull, PullState, PulledTable, Restored, own_sources, pull, restored,
+    state_file,
 };
 pub use redb::RedbSource;
 pub use run_lock::{Holder, RunLock};

@@ -35,6 +35,6 @@ mod txn;
 mod write;
 
 pub use notes::FileNotes;
-pub use run::{Pull, own_sources, pull, state_file};
+pub use run::{Pull, own_sources, pull, restored, state_file};
 pub use sink::{Keeper, LocalSink, LocalTxn, PulledTable, Restored};
 pub use state::PullState;

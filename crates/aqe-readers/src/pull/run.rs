@@ -126,6 +126,7 @@ impl<H: FleetHub> Target<'_, H> {
             trust: pull.trust.clone(),
             since,
             after: pull.after,
+            restore: sink.restored().is_some(),
         };
         let fleet = FleetSource::open(Arc::clone(hub), request).await?.only_where(sink.places());
         let mut options = Options::new(pull.environment.clone());
@@ -163,6 +164,26 @@ async fn notes<H: FleetHub>(
         }
         notes => notes,
     }
+}
+
+/// Of these files, those that are older than what was pulled into them: before anything of
+/// them is sent, a pull has to give them back what this environment sent already.
+///
+/// # Errors
+/// When the notes cannot be read.
+pub fn restored(state: &PullState, files: &[SourceFile]) -> Result<Vec<SourceFile>> {
+    let mut restored = Vec::new();
+    for file in files.iter().filter(|file| is_sqlite(file)) {
+        if !state.knows(&file.name)? {
+            continue;
+        }
+        // What cannot be looked at, or has lost its notes, is said where it is used.
+        let Ok(marked) = number::carried(file) else { continue };
+        if state.numbers(&file.name, marked)?.is_some_and(|numbers| numbers.current < numbers.committed) {
+            restored.push(file.clone());
+        }
+    }
+    Ok(restored)
 }
 
 /// Sources as this environment sends them: of files that pulls wrote to, its own part.

@@ -91,7 +91,6 @@ struct Work {
     formats: Formats,
     backups: PathBuf,
     backed_up: bool,
-    restored: bool,
     retracted: Arc<AtomicU64>,
     open: Option<Open>,
 }
@@ -162,7 +161,6 @@ impl LocalSink {
             formats: Formats::default(),
             backups,
             backed_up: state.scratch,
-            restored: restored.is_some(),
             retracted: Arc::clone(&retracted),
             open: None,
         };
@@ -323,7 +321,6 @@ impl Work {
             formats: &mut self.formats,
             places: self.places.iter().filter(|place| place.hub.name() == open.hub.name()).collect(),
             numbers: &numbers,
-            restored: self.restored,
             pending: std::mem::take(&mut open.pending),
             retracted: 0,
         };

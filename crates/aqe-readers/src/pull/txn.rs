@@ -23,8 +23,6 @@ pub(super) struct Delivery<'a> {
     /// The places for the table of this delivery.
     pub(super) places: Vec<&'a Place>,
     pub(super) numbers: &'a Numbers,
-    /// Whether the file was restored from a backup: what is missing there was not deleted.
-    pub(super) restored: bool,
     pub(super) pending: Vec<Pending>,
     /// Rows that were taken out.
     pub(super) retracted: u64,
@@ -63,7 +61,7 @@ impl<'a> Delivery<'a> {
     /// Applies one; says why the file does not take it.
     fn change(&mut self, hub: &TableSpec, change: &Change, applied: &mut Applied) -> Result<Option<String>> {
         let Operation::Upsert(row) = &change.operation else { return Ok(None) };
-        match self.one(hub, &change.key, Pulled::of(hub, row)?) {
+        match self.one(hub, &change.key, Pulled::of(self.environment, hub, row)?) {
             Ok(Outcome::Unchanged) => applied.unchanged += 1,
             Ok(Outcome::Inserted) => applied.inserted += 1,
             Ok(Outcome::Updated) => applied.updated += 1,
@@ -78,12 +76,11 @@ impl<'a> Delivery<'a> {
         Ok(None)
     }
 
-    fn one(&mut self, hub: &TableSpec, key: &Key, mut pulled: Pulled) -> Result<Outcome, Failure> {
+    fn one(&mut self, hub: &TableSpec, key: &Key, pulled: Pulled) -> Result<Outcome, Failure> {
         let entry = self.state.by_hub_key(&self.file.name, hub.name().as_str(), key, self.numbers.current)?;
         let found = self.find(key, entry.as_ref())?;
         let remembered = entry.as_ref().and_then(|entry| entry.json.as_deref());
         let remembered = remembered.map(|json| Absorbed::from_json(hub, json)).transpose()?;
-        pulled.declined &= !self.restored;
         let row = found.as_ref().map(|(_, local)| &local.row);
         match Absorbed::step(hub, self.environment, remembered.as_ref(), row, &pulled) {
             Step::Leave => Ok(Outcome::Unchanged),

@@ -296,7 +296,9 @@ impl AgentFile {
         let keeper = ToFleet { fleet: Arc::clone(fleet), environment, file: file.name.clone(), then };
         let sink = self.sink(state, Some(Arc::new(keeper)))?;
         let tables = sink.tables().iter().map(|table| Arc::clone(&table.table)).collect();
+        let restore = sink.restored().is_some();
         let request = PullRequest {
+            restore,
             environment: self.environment.clone(),
             tables,
             trust: Trust { min_environments: 1, ..Trust::default() },

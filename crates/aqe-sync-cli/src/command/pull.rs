@@ -76,6 +76,28 @@ pub(super) fn pull<H: FleetHub>(
     Ok(block_on(aqe_readers::pull(hub, &state, files, wanted, &progress))?)
 }
 
+/// Gives files that were restored from a backup what this environment sent of them before:
+/// else it would seem deleted, or counted back.
+pub(super) fn give_back<H: FleetHub>(
+    context: &Context<'_>,
+    hub: &Arc<H>,
+    files: &[SourceFile],
+    dry_run: bool,
+) -> Result<(), Failure> {
+    let state = PullState::look(&state_file(&context.root().join(STATE_FOLDER)))?;
+    let restored = aqe_readers::restored(&state, files)?;
+    drop(state);
+    if restored.is_empty() || dry_run {
+        return Ok(());
+    }
+    let report = pull(context, hub, &restored, &settled(context, false), false)?;
+    account::remarks(&report, context.terminal);
+    match report.error {
+        Some(error) => Err(Failure::failed(error)),
+        None => Ok(()),
+    }
+}
+
 /// What the settings alone say of a pull.
 pub(super) fn settled(context: &Context<'_>, full: bool) -> Pull {
     let settings = context.settings;

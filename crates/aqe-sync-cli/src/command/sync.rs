@@ -93,11 +93,13 @@ fn sync(
         } else {
             LedgerFile::open(&ledger_file, &identity)?
         };
-        let sources = super::pull::own_sources(context, &hub, chosen)?;
-        let report = push(context, &hub, &ledger, options, &sources)?;
+        let hub = Arc::new(hub);
+        super::pull::give_back(context, &hub, &targets, flags.dry_run)?;
+        let sources = super::pull::own_sources(context, hub.as_ref(), chosen)?;
+        let report = push(context, hub.as_ref(), &ledger, options, &sources)?;
         if flags.bidirectional && report.error.is_none() {
             let wanted = super::pull::settled(context, flags.mode() == Mode::Full);
-            *pulled = Some(super::pull::pull(context, &Arc::new(hub), &targets, &wanted, flags.dry_run)?);
+            *pulled = Some(super::pull::pull(context, &hub, &targets, &wanted, flags.dry_run)?);
         }
         Ok(report)
     })

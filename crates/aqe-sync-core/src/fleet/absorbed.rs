@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::contribution::{Contribution, counts_only};
+use super::contribution::{Contribution, counts_only, is_counts_only};
 use super::merge::{FleetRecord, merge};
 use super::source::Pulled;
 use crate::hash::partial_hash;
@@ -136,9 +136,10 @@ impl Absorbed {
         pulled: &Pulled,
     ) -> Step {
         let own = match (local, remembered) {
-            (Some(_), None) if pulled.others.is_empty() => return Step::Leave,
-            (Some(local), None) => Some(local.clone()),
-            (Some(local), Some(absorbed)) => absorbed.own(table, local),
+            (Some(_), None) if pulled.others.is_empty() && pulled.restored.is_none() => return Step::Leave,
+            (Some(local), None) => both(table, Some(local.clone()), pulled.restored.clone()),
+            (Some(local), Some(absorbed)) => both(table, absorbed.own(table, local), pulled.restored.clone()),
+            (None, _) if pulled.restored.is_some() => pulled.restored.clone(),
             (None, None) if pulled.declined => return Step::Clear(Some(Self::declined())),
             (None, None) => None,
             (None, Some(absorbed)) => match &absorbed.shown {
@@ -209,6 +210,47 @@ struct AbsorbedJson {
     shown: String,
     content: Option<String>,
     counts: Option<Box<RawValue>>,
+}
+
+/// The own part of a file that was restored from a backup, and what was sent of it before:
+/// of each counter what it had come to, with the rate that belongs to it; the content of
+/// whichever was changed last.
+fn both(table: &TableSpec, local: Option<Row>, sent: Option<Row>) -> Option<Row> {
+    let (local, sent) = match (local, sent) {
+        (Some(local), Some(sent)) => (local, sent),
+        (one, other) => return one.or(other),
+    };
+    let content = if newer(table, &sent, &local) { &sent } else { &local };
+    let mut values = content.values.clone();
+    let count = |row: &Row, position: usize| match row.values[position] {
+        Value::Int(number) => Some(number),
+        _ => None,
+    };
+    for (position, column) in table.columns().iter().enumerate() {
+        let counter = match &column.role {
+            Role::Counter => Some(position),
+            Role::Rate { weight } => table.position(weight.as_str()),
+            _ => None,
+        };
+        let Some(counter) = counter else { continue };
+        let further = if count(&sent, counter) > count(&local, counter) { &sent } else { &local };
+        values[position] = further.values[position].clone();
+    }
+    let extra = content.extra.clone();
+    Some(Row::new(table, values, extra))
+}
+
+/// Whether one row was changed after the other; content goes before none.
+fn newer(table: &TableSpec, one: &Row, other: &Row) -> bool {
+    let time = |row: &Row| {
+        let of = |role| table.position_of_role(role).and_then(|at| moment(&row.values[at]));
+        of(&Role::UpdatedAt).or_else(|| of(&Role::CreatedAt))
+    };
+    match (is_counts_only(one), is_counts_only(other)) {
+        (true, false) => false,
+        (false, true) => true,
+        _ => time(one) > time(other),
+    }
 }
 
 /// Whether the tool deleted the record and made another one with the same key.

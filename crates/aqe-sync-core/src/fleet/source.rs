@@ -50,14 +50,18 @@ pub struct Pulled {
     /// Whether this environment has, or had, a record of its own in the hub: where its file
     /// does not have the key it was deleted there, and nobody's is wanted.
     pub declined: bool,
+    /// What this environment itself has in the hub, where its file was restored from a
+    /// backup: what it did since then still happened, and what is missing in the file was
+    /// not deleted.
+    pub restored: Option<Row>,
 }
 
 impl Pulled {
-    /// Reads a row of [`fleet_table`], for a hub table.
+    /// Reads a row of [`fleet_table`], for a hub table and who pulls.
     ///
     /// # Errors
     /// When the row is none of a [`FleetSource`].
-    pub fn of(table: &TableSpec, row: &Row) -> Result<Self> {
+    pub fn of(environment: &Environment, table: &TableSpec, row: &Row) -> Result<Self> {
         let malformed = || Error::new(ErrorKind::Malformed, "a record of the fleet does not hold contributions");
         let [.., declined, Value::Text(text)] = row.values.as_slice() else { return Err(malformed()) };
         let list: Vec<ContributionJson> = serde_json::from_str(text).map_err(|error| malformed().caused_by(error))?;
@@ -65,7 +69,10 @@ impl Pulled {
             let row = row_from_json(table, one.row.get())?;
             Ok(Contribution { environment: one.env.as_str().into(), version: one.version, deleted: false, row })
         });
-        Ok(Self { others: others.collect::<Result<_>>()?, declined: *declined == Value::Bool(true) })
+        let mut others = others.collect::<Result<Vec<Contribution>>>()?;
+        let own = others.iter().position(|one| one.environment == *environment);
+        let restored = own.map(|own| others.remove(own).row);
+        Ok(Self { others, declined: *declined == Value::Bool(true), restored })
     }
 }
 
@@ -89,6 +96,9 @@ pub struct PullRequest {
     pub since: Option<Standing>,
     /// Only rows that were written to the hub after this moment. Such a pull sees a part.
     pub after: Option<Timestamp>,
+    /// Whether the local file is older than what this environment sent: then its own part
+    /// comes from the hub, too. See [`Pulled::restored`].
+    pub restore: bool,
 }
 
 /// The fleet, as one environment sees it.
@@ -152,7 +162,9 @@ impl<H: FleetHub> FleetSource<H> {
         };
         let since = self.since(&table);
         let current = self.standing.versions.get(table.name().as_str()).cloned().unwrap_or_default();
-        let own = &self.request.environment;
+        // To nobody, every key is news.
+        let nobody = Environment::new("");
+        let own = if self.request.restore { &nobody } else { &self.request.environment };
         let moved = current.iter().any(|(environment, version)| version > since.of(environment));
         let changed =
             if moved { self.hub.changed(&table, &since, own, self.request.after) } else { stream::empty().boxed() };
@@ -161,7 +173,8 @@ impl<H: FleetHub> FleetSource<H> {
             stream,
             schema: schema(&table),
             table,
-            environment: own.clone(),
+            environment: self.request.environment.clone(),
+            restore: self.request.restore,
             trust: self.request.trust.clone(),
             places: self.places.clone(),
             changed: changed.fuse(),
@@ -245,6 +258,7 @@ struct TableReader<H> {
     table: Arc<TableSpec>,
     schema: Arc<Schema>,
     environment: Environment,
+    restore: bool,
     trust: Trust,
     places: Option<Places>,
     changed: Fuse<BoxStream<'static, Result<Vec<Key>>>>,
@@ -278,9 +292,11 @@ impl<H: FleetHub> TableReader<H> {
     }
 
     fn record(&self, key: &Key, contributions: Vec<Contribution>) -> Result<Record> {
-        let declined = contributions.iter().any(|one| one.environment == self.environment);
+        let own = contributions.iter().find(|one| one.environment == self.environment);
+        let declined = own.is_some_and(|own| !self.restore || own.deleted);
+        let restored = own.filter(|own| self.restore && !own.deleted).cloned();
         let others = self.trust.others(&self.table, &self.environment, contributions);
-        let list = others.into_iter().map(|other| {
+        let list = others.into_iter().chain(restored).map(|other| {
             let row = RawValue::from_string(row_to_json(&self.table, &other.row))?;
             Ok(ContributionJson { env: other.environment.to_string(), version: other.version, row })
         });

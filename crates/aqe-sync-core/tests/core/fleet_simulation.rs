@@ -206,7 +206,8 @@ impl World {
                 continue;
             }
             let others = all.iter().filter(|(env, one)| *env != number && !one.deleted).map(|(_, one)| (*one).clone());
-            let pulled = Pulled { others: others.collect(), declined: self.hub.contains_key(&(number, key)) };
+            let pulled =
+                Pulled { others: others.collect(), declined: self.hub.contains_key(&(number, key)), restored: None };
             for (env, one) in &all {
                 place.seen.insert((*env, key), one.version);
             }
