@@ -85,9 +85,12 @@ impl<'a> Delivery<'a> {
         match Absorbed::step(hub, self.environment, remembered.as_ref(), row, &pulled) {
             Step::Leave => Ok(Outcome::Unchanged),
             Step::Write { record, own } => {
-                // Without an entry, and beside one of what was written, what the file shows
-                // already needs no other.
-                let settled = remembered.as_ref().is_none_or(|absorbed| matches!(absorbed.shown, Shown::Written(_)));
+                // What the file shows already needs no other entry, unless this environment
+                // went on: then the file gets a new number, so that an older one can be told.
+                let settled = remembered.as_ref().is_none_or(|absorbed| {
+                    let hash = |own: &Option<Row>| own.as_ref().map(|own| own.hash);
+                    matches!(absorbed.shown, Shown::Written(_)) && hash(&absorbed.own) == hash(&own)
+                });
                 self.show(key, found, &record.row, own, entry.as_ref(), settled)
             }
             Step::Clear(remember) => {
