@@ -145,7 +145,8 @@ impl Place {
 
     /// `sent` says whether the hub ever had its own record.
     pub(crate) fn delete(&mut self, id: &str, sent: bool) {
-        let entry = self.entry(id);
+        // With the notes lost it takes the hub's copy to say.
+        let Ok(entry) = self.entry(id) else { return };
         if entry.as_ref().is_some_and(|entry| entry.shown == aqe_sync_core::fleet::Shown::Withheld) {
             // Made again and gone before a sync: nobody can know.
             return;
@@ -159,10 +160,10 @@ impl Place {
         }
     }
 
-    fn entry(&self, id: &str) -> Option<Absorbed> {
+    fn entry(&self, id: &str) -> Result<Option<Absorbed>> {
         let table = tables::find("qe_patterns").expect("a table");
-        let notes = FileNotes::of(PullState::open(&state_file(&self.state())).ok()?, &self.file()).ok()?;
-        notes.find(table, Key::new(vec![id.into()]).hash()).expect("readable")
+        let notes = FileNotes::of(PullState::open(&state_file(&self.state()))?, &self.file())?;
+        notes.find(table, Key::new(vec![id.into()]).hash())
     }
 
     /// Sends, takes, or both; `patience` is how often it may go on before it is dropped

@@ -158,7 +158,7 @@ impl Absorbed {
         }));
         match merge(table, &all) {
             Some(record) => Step::Write { record: Box::new(record), own },
-            None if local.is_none() && remembered.is_none() => Step::Leave,
+            None if local.is_none() && remembered.is_none() && own.is_none() => Step::Leave,
             // Nobody trusted has content for it. What was counted here is kept.
             None => Step::Clear(own.map(|own| Self { own: Some(own), shown: Shown::Withheld })),
         }
