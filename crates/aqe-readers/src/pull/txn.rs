@@ -147,36 +147,34 @@ impl<'a> Delivery<'a> {
         entry: Option<&Entry>,
         settled: bool,
     ) -> Result<Outcome, Failure> {
-        let (place, back, outcome) = match found {
-            Some((place, local)) => {
-                let changed = self.saved(|this| {
-                    if !this.writer(place).update(&local, target)? {
-                        return Ok(None);
-                    }
-                    place.again(this.connection, this.file, &local)?.ok_or_else(lost_row).map(Some)
-                })?;
-                match changed {
-                    None if settled => return Ok(Outcome::Unchanged),
-                    None => (place, local, Outcome::Unchanged),
-                    Some(back) => (place, back, Outcome::Updated),
+        let (place, back, outcome) = if let Some((place, local)) = found {
+            let changed = self.saved(|this| {
+                if !this.writer(place).update(&local, target)? {
+                    return Ok(None);
                 }
+                place.again(this.connection, this.file, &local)?.ok_or_else(lost_row).map(Some)
+            })?;
+            match changed {
+                None if settled => return Ok(Outcome::Unchanged),
+                None => (place, local, Outcome::Unchanged),
+                Some(back) => (place, back, Outcome::Updated),
             }
-            None => {
-                let places = self.places.iter().copied().filter(|place| place.takes(key));
-                let fitting = places.filter_map(|place| Some((place.fit(target)?, place)));
-                let Some((_, place)) = fitting.max_by_key(|(fit, _)| *fit) else {
-                    return Err(Failure::Refused("the file has no table that takes it".to_owned()));
+        } else {
+            let places = self.places.iter().copied().filter(|place| place.takes(key));
+            let fitting = places.filter_map(|place| Some((place.fit(target)?, place)));
+            let Some((_, place)) = fitting.max_by_key(|(fit, _)| *fit) else {
+                return Err(Failure::Refused("the file has no table that takes it".to_owned()));
+            };
+            let back = self.saved(|this| {
+                this.writer(place).insert(target)?;
+                let back = if place.makes_keys() {
+                    place.inserted(this.connection, this.file)?
+                } else {
+                    place.find(this.connection, this.file, key)?
                 };
-                let back = self.saved(|this| {
-                    this.writer(place).insert(target)?;
-                    let back = match place.makes_keys() {
-                        true => place.inserted(this.connection, this.file)?,
-                        false => place.find(this.connection, this.file, key)?,
-                    };
-                    back.ok_or_else(lost_row)
-                })?;
-                (place, back, Outcome::Inserted)
-            }
+                back.ok_or_else(lost_row)
+            })?;
+            (place, back, Outcome::Inserted)
         };
         let hub = &place.hub;
         let shown = Absorbed { own, shown: Shown::Written(Box::new(Written::of(hub, &back.row))) };
