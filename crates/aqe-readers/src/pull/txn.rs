@@ -61,7 +61,7 @@ impl<'a> Delivery<'a> {
     /// Applies one; says why the file does not take it.
     fn change(&mut self, hub: &TableSpec, change: &Change, applied: &mut Applied) -> Result<Option<String>> {
         let Operation::Upsert(row) = &change.operation else { return Ok(None) };
-        match self.one(hub, &change.key, Pulled::of(self.environment, hub, row)?) {
+        match self.one(hub, &change.key, &Pulled::of(self.environment, hub, row)?) {
             Ok(Outcome::Unchanged) => applied.unchanged += 1,
             Ok(Outcome::Inserted) => applied.inserted += 1,
             Ok(Outcome::Updated) => applied.updated += 1,
@@ -76,13 +76,13 @@ impl<'a> Delivery<'a> {
         Ok(None)
     }
 
-    fn one(&mut self, hub: &TableSpec, key: &Key, pulled: Pulled) -> Result<Outcome, Failure> {
+    fn one(&mut self, hub: &TableSpec, key: &Key, pulled: &Pulled) -> Result<Outcome, Failure> {
         let entry = self.state.by_hub_key(&self.file.name, hub.name().as_str(), key, self.numbers.current)?;
         let found = self.find(key, entry.as_ref())?;
         let remembered = entry.as_ref().and_then(|entry| entry.json.as_deref());
         let remembered = remembered.map(|json| Absorbed::from_json(hub, json)).transpose()?;
         let row = found.as_ref().map(|(_, local)| &local.row);
-        match Absorbed::step(hub, self.environment, remembered.as_ref(), row, &pulled) {
+        match Absorbed::step(hub, self.environment, remembered.as_ref(), row, pulled) {
             Step::Leave => Ok(Outcome::Unchanged),
             Step::Write { record, own } => {
                 // What the file shows already needs no other entry, unless this environment
