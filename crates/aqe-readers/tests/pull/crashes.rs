@@ -156,7 +156,7 @@ fn what_a_restored_file_lacks_was_not_deleted() {
     assert_eq!(uses(&b, "s"), Some((2, 2)));
     fs::write(b.path(), old).expect("restored");
     b.pull(&fleet);
-    assert_eq!(uses(&b, "s"), Some((1, 1)), "what the other one has");
+    assert_eq!(uses(&b, "s"), Some((2, 2)), "what the other one has, and what was sent from here");
 }
 
 #[test]
