@@ -256,7 +256,7 @@ impl Place {
     }
 
     /// What the key itself says of a column.
-    pub(super) fn from_key(&self, position: usize, target: &Row) -> Option<Raw> {
+    pub(super) fn of_key(&self, position: usize, target: &Row) -> Option<Raw> {
         match &self.identity {
             Identity::Columns(columns) => {
                 let (part, _) = columns.iter().find(|(_, column)| *column == position)?;

@@ -32,6 +32,7 @@ mod run;
 mod sink;
 mod state;
 mod txn;
+mod work;
 mod write;
 
 pub use notes::FileNotes;

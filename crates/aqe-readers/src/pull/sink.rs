@@ -20,10 +20,10 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::format::Formats;
 use super::layout::{self, Place};
-use super::notes::Beside;
-use super::state::{Numbers, Pending, PullState};
-use super::txn::{Delivery, file_error};
-use super::{backup, notes, number};
+use super::state::PullState;
+use super::txn::file_error;
+use super::work::{Open, Work, over};
+use super::{notes, number};
 use crate::sqlite::header::Magic;
 use crate::sqlite::introspect;
 use crate::sqlite::layout::plan;
@@ -81,33 +81,6 @@ pub struct LocalSink {
 /// A hub table, and what the keys have to be that one of its local tables takes.
 type Constants = (String, Vec<(usize, aqe_sync_core::Value)>);
 
-/// What lives on the sink's thread.
-struct Work {
-    connection: Connection,
-    file: SourceFile,
-    environment: Environment,
-    state: Arc<PullState>,
-    places: Vec<Place>,
-    formats: Formats,
-    backups: PathBuf,
-    backed_up: bool,
-    retracted: Arc<AtomicU64>,
-    open: Option<Open>,
-}
-
-/// A delivery under way.
-struct Open {
-    stream: StreamId,
-    hub: Arc<TableSpec>,
-    /// Set by the transaction on the file.
-    numbers: Option<Numbers>,
-    pending: Vec<Pending>,
-    wrote: bool,
-    letters: Vec<DeadLetter>,
-    /// The keys of what was written, where there are letters from before.
-    written: Vec<String>,
-}
-
 impl LocalSink {
     /// Opens a file to pull into. With a [`PullState::scratch`] nothing durable is written
     /// anywhere: every transaction is rolled back.
@@ -136,7 +109,7 @@ impl LocalSink {
             match Place::of(plan) {
                 Some(Ok(place)) => places.push(place),
                 Some(Err(reason)) => {
-                    without_place.push(format!("{}: nothing is pulled into {name}: {reason}", file.name))
+                    without_place.push(format!("{}: nothing is pulled into {name}: {reason}", file.name));
                 }
                 None => {}
             }
@@ -291,153 +264,6 @@ fn summary(places: &[Place]) -> Vec<PulledTable> {
         }
     }
     all
-}
-
-impl Work {
-    /// Applies changes; the first that change anything do so once a backup is made.
-    fn apply(&mut self, changes: Vec<Change>) -> Result<Applied> {
-        let again = if self.backed_up { None } else { Some(changes.clone()) };
-        let (applied, retracted) = self.attempt(changes)?;
-        let wrote = self.open.as_ref().is_some_and(|open| open.wrote);
-        let Some(changes) = again.filter(|_| wrote) else {
-            self.retracted.fetch_add(retracted, Ordering::Relaxed);
-            return Ok(applied);
-        };
-        self.roll_back();
-        self.back_up()?;
-        let (applied, retracted) = self.attempt(changes)?;
-        self.retracted.fetch_add(retracted, Ordering::Relaxed);
-        Ok(applied)
-    }
-
-    fn attempt(&mut self, changes: Vec<Change>) -> Result<(Applied, u64)> {
-        let numbers = self.begin()?;
-        let Some(open) = self.open.as_mut() else { return Err(over()) };
-        let mut delivery = Delivery {
-            connection: &self.connection,
-            file: &self.file,
-            environment: &self.environment,
-            state: &self.state,
-            formats: &mut self.formats,
-            places: self.places.iter().filter(|place| place.hub.name() == open.hub.name()).collect(),
-            numbers: &numbers,
-            pending: std::mem::take(&mut open.pending),
-            retracted: 0,
-        };
-        let applied = delivery.apply(&open.hub, changes)?;
-        let retracted = delivery.retracted;
-        open.pending = delivery.pending;
-        open.wrote |= applied.inserted + applied.updated > 0 || !open.pending.is_empty();
-        failpoint!("pull-applied");
-        Ok((applied, retracted))
-    }
-
-    /// Starts the transaction on the file, unless it is open.
-    fn begin(&mut self) -> Result<Numbers> {
-        let Some(open) = self.open.as_mut() else { return Err(over()) };
-        if let Some(numbers) = &open.numbers {
-            return Ok(numbers.clone());
-        }
-        self.connection.execute_batch("BEGIN IMMEDIATE").map_err(|error| file_error(&self.file, error))?;
-        failpoint!("pull-begun");
-        let marked = number::read(&self.connection, &self.file.name)?;
-        let numbers = number::check(&self.state, &self.file.name, marked)?;
-        open.numbers = Some(numbers.clone());
-        Ok(numbers)
-    }
-
-    fn roll_back(&mut self) {
-        // Fails only when SQLite rolled back by itself already.
-        let _ = self.connection.execute_batch("ROLLBACK");
-        if let Some(open) = self.open.as_mut() {
-            (open.numbers, open.wrote) = (None, false);
-            open.pending.clear();
-        }
-    }
-
-    fn back_up(&mut self) -> Result<()> {
-        let name = &self.file.name;
-        let marked = number::read(&self.connection, name)?;
-        let current = number::check(&self.state, name, marked)?.current;
-        let path = backup::take(&self.connection, &self.backups, name)?;
-        failpoint!("pull-backed-up");
-        let left = backup::prune(&self.backups, name);
-        self.state.backed_up(name, &path, current, &left)?;
-        self.backed_up = true;
-        Ok(())
-    }
-
-    /// Makes the entries of the delivery durable, for when the file carries their number.
-    fn prepare(&mut self) -> Result<Option<(Vec<Kept>, i64)>> {
-        let Some(open) = self.open.as_mut() else { return Err(over()) };
-        let Some(numbers) = open.numbers.as_ref().filter(|_| open.wrote && !self.state.scratch) else {
-            return Ok(None);
-        };
-        let name = &self.file.name;
-        let mut pending = std::mem::take(&mut open.pending);
-        if notes::has_letters(&self.state, name, open.hub.name().as_str())? {
-            open.written = pending.iter().map(|one| one.kept.key.to_string()).collect();
-        }
-        // Entries beyond what the file carries would hold by mistake once it is further.
-        let dropped = self.state.dropped(name, numbers.current)?;
-        let known: std::collections::HashSet<_> =
-            pending.iter().map(|one| (one.kept.table.clone(), one.kept.local)).collect();
-        pending.extend(
-            dropped.into_iter().filter(|one| !known.contains(&(one.kept.table.clone(), one.kept.local))).map(
-                |mut one| {
-                    one.kept.generation = numbers.next;
-                    one
-                },
-            ),
-        );
-        self.state.prepare(name, &pending)?;
-        failpoint!("pull-prepared");
-        let floor = self.state.floor(name, numbers.current)?;
-        Ok(Some((pending.into_iter().map(|one| one.kept).collect(), floor)))
-    }
-
-    fn commit(&mut self, checkpoint: &Checkpoint) -> Result<u64> {
-        let Some(open) = self.open.take() else { return Err(over()) };
-        let name = &self.file.name;
-        let beside = Beside {
-            file: name,
-            stream: &open.stream,
-            table: open.hub.name().as_str(),
-            checkpoint,
-            letters: &open.letters,
-            written: &open.written,
-        };
-        let end = |sql: &str| self.connection.execute_batch(sql).map_err(|error| file_error(&self.file, error));
-        match open.numbers {
-            Some(numbers) if open.wrote && !self.state.scratch => {
-                let numbered = number::write(&self.connection, numbers.next);
-                numbered.map_err(|error| file_error(&self.file, error)).and_then(|()| end("COMMIT")).inspect_err(
-                    |_| {
-                        let _ = end("ROLLBACK");
-                    },
-                )?;
-                failpoint!("pull-committed");
-                let floor = self.state.floor(name, numbers.next)?;
-                let mut sequence = 0;
-                self.state.settle(name, numbers.next, floor, |transaction| {
-                    sequence = notes::checkpoint(transaction, &beside)?;
-                    Ok(())
-                })?;
-                failpoint!("pull-settled");
-                Ok(sequence)
-            }
-            begun => {
-                if begun.is_some() {
-                    end("ROLLBACK")?;
-                }
-                self.state.write(|transaction| notes::checkpoint(transaction, &beside))
-            }
-        }
-    }
-}
-
-fn over() -> Error {
-    Error::internal("the transaction is over")
 }
 
 impl Sink for LocalSink {

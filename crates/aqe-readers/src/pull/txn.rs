@@ -61,7 +61,7 @@ impl<'a> Delivery<'a> {
     /// Applies one; says why the file does not take it.
     fn change(&mut self, hub: &TableSpec, change: &Change, applied: &mut Applied) -> Result<Option<String>> {
         let Operation::Upsert(row) = &change.operation else { return Ok(None) };
-        match self.one(hub, &change.key, Pulled::of(self.environment, hub, row)?) {
+        match self.one(hub, &change.key, &Pulled::of(self.environment, hub, row)?) {
             Ok(Outcome::Unchanged) => applied.unchanged += 1,
             Ok(Outcome::Inserted) => applied.inserted += 1,
             Ok(Outcome::Updated) => applied.updated += 1,
@@ -76,13 +76,13 @@ impl<'a> Delivery<'a> {
         Ok(None)
     }
 
-    fn one(&mut self, hub: &TableSpec, key: &Key, pulled: Pulled) -> Result<Outcome, Failure> {
+    fn one(&mut self, hub: &TableSpec, key: &Key, pulled: &Pulled) -> Result<Outcome, Failure> {
         let entry = self.state.by_hub_key(&self.file.name, hub.name().as_str(), key, self.numbers.current)?;
         let found = self.find(key, entry.as_ref())?;
         let remembered = entry.as_ref().and_then(|entry| entry.json.as_deref());
         let remembered = remembered.map(|json| Absorbed::from_json(hub, json)).transpose()?;
         let row = found.as_ref().map(|(_, local)| &local.row);
-        match Absorbed::step(hub, self.environment, remembered.as_ref(), row, &pulled) {
+        match Absorbed::step(hub, self.environment, remembered.as_ref(), row, pulled) {
             Step::Leave => Ok(Outcome::Unchanged),
             Step::Write { record, own } => {
                 // What the file shows already needs no other entry, unless this environment
@@ -147,36 +147,34 @@ impl<'a> Delivery<'a> {
         entry: Option<&Entry>,
         settled: bool,
     ) -> Result<Outcome, Failure> {
-        let (place, back, outcome) = match found {
-            Some((place, local)) => {
-                let changed = self.saved(|this| {
-                    if !this.writer(place).update(&local, target)? {
-                        return Ok(None);
-                    }
-                    place.again(this.connection, this.file, &local)?.ok_or_else(lost_row).map(Some)
-                })?;
-                match changed {
-                    None if settled => return Ok(Outcome::Unchanged),
-                    None => (place, local, Outcome::Unchanged),
-                    Some(back) => (place, back, Outcome::Updated),
+        let (place, back, outcome) = if let Some((place, local)) = found {
+            let changed = self.saved(|this| {
+                if !this.writer(place).update(&local, target)? {
+                    return Ok(None);
                 }
+                place.again(this.connection, this.file, &local)?.ok_or_else(lost_row).map(Some)
+            })?;
+            match changed {
+                None if settled => return Ok(Outcome::Unchanged),
+                None => (place, local, Outcome::Unchanged),
+                Some(back) => (place, back, Outcome::Updated),
             }
-            None => {
-                let places = self.places.iter().copied().filter(|place| place.takes(key));
-                let fitting = places.filter_map(|place| Some((place.fit(target)?, place)));
-                let Some((_, place)) = fitting.max_by_key(|(fit, _)| *fit) else {
-                    return Err(Failure::Refused("the file has no table that takes it".to_owned()));
+        } else {
+            let places = self.places.iter().copied().filter(|place| place.takes(key));
+            let fitting = places.filter_map(|place| Some((place.fit(target)?, place)));
+            let Some((_, place)) = fitting.max_by_key(|(fit, _)| *fit) else {
+                return Err(Failure::Refused("the file has no table that takes it".to_owned()));
+            };
+            let back = self.saved(|this| {
+                this.writer(place).insert(target)?;
+                let back = if place.makes_keys() {
+                    place.inserted(this.connection, this.file)?
+                } else {
+                    place.find(this.connection, this.file, key)?
                 };
-                let back = self.saved(|this| {
-                    this.writer(place).insert(target)?;
-                    let back = match place.makes_keys() {
-                        true => place.inserted(this.connection, this.file)?,
-                        false => place.find(this.connection, this.file, key)?,
-                    };
-                    back.ok_or_else(lost_row)
-                })?;
-                (place, back, Outcome::Inserted)
-            }
+                back.ok_or_else(lost_row)
+            })?;
+            (place, back, Outcome::Inserted)
         };
         let hub = &place.hub;
         let shown = Absorbed { own, shown: Shown::Written(Box::new(Written::of(hub, &back.row))) };

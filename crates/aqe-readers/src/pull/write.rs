@@ -54,7 +54,7 @@ impl Writer<'_> {
 
     /// What a column of a new row gets; `None` to leave it to its default.
     fn new_cell(&mut self, position: usize, target: &Row, members: &Extra) -> Written<Option<Raw>> {
-        if let Some(raw) = self.place.from_key(position, target) {
+        if let Some(raw) = self.place.of_key(position, target) {
             return Ok(Some(raw));
         }
         let local = &self.place.columns[position];
@@ -315,10 +315,9 @@ fn natural(kind: Option<aqe_sync_core::ColumnType>, declared: &str) -> Option<Na
         Some(ColumnType::Text) => text(""),
         Some(ColumnType::Int | ColumnType::Bool) => Some(Natural::Value(Raw::Integer(0))),
         Some(ColumnType::Float) => Some(Natural::Value(Raw::Real(0.0))),
-        Some(ColumnType::Bytes | ColumnType::Vector(_)) => None,
         None if declared.contains("int") => Some(Natural::Value(Raw::Integer(0))),
         None if declared.contains("real") || declared.contains("float") => Some(Natural::Value(Raw::Real(0.0))),
         None if declared.contains("text") || declared.contains("char") => text(""),
-        None => None,
+        _ => None,
     }
 }

@@ -46,16 +46,16 @@ pub(crate) fn select(
     let mut rows = statement.query(parameters)?;
     let mut maker = Maker { file, plan, repeats: HashMap::new(), archive: Arc::clone(&plan.schema) };
     let mut packed = PackedRecords::new(Arc::clone(&plan.schema));
-    let mut raws = Vec::new();
+    let mut as_held = Vec::new();
     while let Some(row) = rows.next()? {
         maker.pack(row, &mut packed)?;
         packed.end_record();
         let raw = (0..plan.columns.len()).map(|index| row.get::<_, rusqlite::types::Value>(index));
         // Text that is not UTF-8 has no such value: nothing equals it.
-        raws.push(raw.map(|value| value.unwrap_or(rusqlite::types::Value::Null)).collect());
+        as_held.push(raw.map(|value| value.unwrap_or(rusqlite::types::Value::Null)).collect());
     }
     let records = (0..packed.len()).map(|position| packed.record(position));
-    Ok(records.zip(raws).map(|(record, raw)| Selected { record, raw }).collect())
+    Ok(records.zip(as_held).map(|(record, raw)| Selected { record, raw }).collect())
 }
 
 fn push(raw: ValueRef<'_>, packed: &mut PackedRecords) {

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use aqe_readers::PullState;
-use aqe_sync_core::{Error, ErrorKind, Status};
+use aqe_sync_core::{Error, ErrorKind, Row, Status, Value};
 
 use crate::world::{AgentFile, Fleet, V2, V3, add_pattern, use_pattern, uses};
 
@@ -89,15 +89,16 @@ fn entries_of_a_pull_that_did_not_commit_do_not_hold_after_a_later_one() {
     let (fleet, a, b) = pair();
     let stop = || Err(Error::new(ErrorKind::Io, "the hub went away"));
     b.try_pull(&fleet, Some(Box::new(stop))).expect("a report");
-    // Meanwhile the agent makes the record that was not written, itself.
-    add_pattern(&b, "q", 0.1, 1, 1);
+    // Meanwhile the agent makes the record that was not written, itself, and nobody else has it.
+    add_pattern(&b, "q", 0.1, 9, 9);
+    a.edit("DELETE FROM qe_patterns WHERE id = 'q'");
     add_pattern(&a, "r", 0.9, 1, 1);
     a.push(&fleet);
     b.pull(&fleet);
-    assert_eq!(uses(&b, "q"), Some((8, 8)));
-    b.push(&fleet);
-    a.pull(&fleet);
-    assert_eq!(uses(&a, "q"), Some((8, 8)));
+    assert_eq!((uses(&b, "q"), uses(&b, "r")), (Some((9, 9)), Some((1, 1))));
+    let (own, shown) = (b.own(), b.shown());
+    let q = |rows: &[Row]| rows.iter().find(|row| row.values[0] == Value::from("q")).cloned();
+    assert_eq!(q(&own["qe_patterns"]), q(&shown["qe_patterns"]), "all of it is its own");
 }
 
 #[test]
@@ -155,7 +156,7 @@ fn what_a_restored_file_lacks_was_not_deleted() {
     assert_eq!(uses(&b, "s"), Some((2, 2)));
     fs::write(b.path(), old).expect("restored");
     b.pull(&fleet);
-    assert_eq!(uses(&b, "s"), Some((1, 1)), "what the other one has");
+    assert_eq!(uses(&b, "s"), Some((2, 2)), "what the other one has, and what was sent from here");
 }
 
 #[test]

@@ -31,6 +31,9 @@ pub(crate) const FLOW_3: &str = "claude-flow-3.1.0-alpha.2/.swarm/memory.db";
 
 type Table = BTreeMap<KeyHash, (Key, BTreeMap<Environment, Contribution>)>;
 
+/// By hub table and local key.
+type KeptOfFile = BTreeMap<(String, KeyHash), Vec<Kept>>;
+
 /// A hub in memory.
 #[derive(Default)]
 pub(crate) struct Fleet {
@@ -42,7 +45,7 @@ struct Inner {
     tables: BTreeMap<String, Table>,
     version: i64,
     versions: BTreeMap<String, VersionVector>,
-    kept: BTreeMap<(Environment, SourceName), Vec<Kept>>,
+    kept: BTreeMap<(Environment, SourceName), KeptOfFile>,
     excluded: BTreeSet<Environment>,
 }
 
@@ -89,7 +92,8 @@ impl Fleet {
 
     pub(crate) fn kept_entries(&self, file: &AgentFile) -> Vec<Kept> {
         let inner = self.inner.lock().expect("sound");
-        inner.kept.get(&(file.environment.clone(), file.file().name)).cloned().unwrap_or_default()
+        let of_file = inner.kept.get(&(file.environment.clone(), file.file().name));
+        of_file.into_iter().flat_map(BTreeMap::values).flatten().cloned().collect()
     }
 }
 
@@ -141,20 +145,20 @@ impl FleetHub for Fleet {
     async fn keep(&self, environment: &Environment, file: &SourceName, entries: Vec<Kept>, floor: i64) -> Result<()> {
         let mut inner = self.inner.lock().expect("sound");
         let kept = inner.kept.entry((environment.clone(), file.clone())).or_default();
-        let same = |a: &Kept, b: &Kept| (&a.table, a.local) == (&b.table, b.local);
-        kept.retain(|old| !entries.iter().any(|new| same(old, new) && old.generation == new.generation));
-        kept.extend(entries);
-        let all = kept.clone();
-        kept.retain(|old| {
-            let later = |new: &Kept| same(old, new) && old.generation < new.generation && new.generation <= floor;
-            !all.iter().any(later)
-        });
+        for entry in entries {
+            let of_key = kept.entry((entry.table.clone(), entry.local)).or_default();
+            of_key.retain(|old| old.generation != entry.generation);
+            of_key.push(entry);
+            let newest = of_key.iter().map(|one| one.generation).filter(|generation| *generation <= floor).max();
+            of_key.retain(|old| newest.is_none_or(|newest| old.generation >= newest));
+        }
         Ok(())
     }
 
     fn kept(&self, environment: &Environment, file: &SourceName) -> BoxStream<'static, Result<Vec<Kept>>> {
         let inner = self.inner.lock().expect("sound");
-        let kept = inner.kept.get(&(environment.clone(), file.clone())).cloned().unwrap_or_default();
+        let of_file = inner.kept.get(&(environment.clone(), file.clone()));
+        let kept = of_file.into_iter().flat_map(BTreeMap::values).flatten().cloned().collect();
         stream::iter([Ok(kept)]).boxed()
     }
 
