@@ -18,6 +18,7 @@ mod modes;
 mod moments;
 mod policies;
 mod records;
+mod redaction;
 mod support;
 mod testkit;
 #[path = "../../../../tests/support/type_mapping.rs"]
