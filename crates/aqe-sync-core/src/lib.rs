@@ -39,6 +39,7 @@ mod meeting;
 pub mod packed;
 pub mod plan;
 pub mod record;
+pub mod redact;
 pub mod schema;
 pub mod sink;
 pub mod source;

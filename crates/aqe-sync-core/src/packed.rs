@@ -103,11 +103,16 @@ pub struct PackedHasher {
 impl PackedHasher {
     /// For packs of one schema, bound for `table`.
     pub fn new(table: &TableSpec, schema: Arc<Schema>) -> Self {
+        Self::transformed(table, schema, 0)
+    }
+
+    /// As [`LocalHasher::transformed`].
+    pub fn transformed(table: &TableSpec, schema: Arc<Schema>, transforms: u64) -> Self {
         let key = table.key_columns().iter().map(|column| {
             let tag = if column.kind == ColumnType::Int { b'i' } else { b't' };
             schema.position(column.name.as_str()).map(|field| (field, tag))
         });
-        let (key, local) = (key.collect(), LocalHasher::new(table, schema.fields()));
+        let (key, local) = (key.collect(), LocalHasher::transformed(table, schema.fields(), transforms));
         Self { schema, local, key, buffer: Vec::new() }
     }
 

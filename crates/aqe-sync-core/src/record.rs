@@ -63,6 +63,11 @@ impl Record {
         self.schema.position(field).map_or(&Value::Null, |position| &self.values[position])
     }
 
+    /// The values, to be changed in place.
+    pub fn values_mut(&mut self) -> &mut [Value] {
+        &mut self.values
+    }
+
     /// Gives the values up.
     pub fn into_values(self) -> Vec<Value> {
         self.values

@@ -120,6 +120,7 @@ impl<'a, S: Sink> Engine<'a, S> {
             states: states.into_iter().map(|state| (state.stream.clone(), state)).collect(),
             priorities: self.options.priorities.clone(),
             lanes: Lanes::new(self.sink.lanes()),
+            in_place: crate::transform::in_place(&self.options.transforms),
             abreast: self.sink.abreast().clamp(1, self.sink.lanes().max(1)),
         };
         run.priorities.extend(sources.iter().map(|source| (source.name().clone(), source.priority())));
@@ -134,6 +135,7 @@ impl<'a, S: Sink> Engine<'a, S> {
             }
         }
         report.notes.extend(read.takeover);
+        report.notes.extend(self.options.transforms.iter().flat_map(|transform| transform.notes()));
         report.duration_ms = millis(begun);
         report.close();
         if let Err(error) = self.sink.finish(&report).await {
@@ -159,6 +161,8 @@ struct Run<'a, S> {
     lanes: Lanes,
     /// How many deliveries of one stream may be on their way.
     abreast: usize,
+    /// See [`Transform::in_place`].
+    in_place: Option<u64>,
 }
 
 impl<S: Sink> Run<'_, S> {

@@ -18,9 +18,9 @@ use crate::packed::{PackedHasher, PackedRecords};
 use crate::plan::Known;
 use crate::record::{Change, DeadLetter, Key, Operation, Record};
 use crate::report::{Mode, StreamReport, describe};
-use crate::schema::Mutability;
+use crate::schema::{Mutability, Schema};
 use crate::source::{Batch, StreamSpec};
-use crate::transform::apply_all;
+use crate::transform::{self, apply_all};
 use crate::{ContentHash, Contributor, Error, Result, StreamId};
 
 /// So many records are looked at before what is on its way may take its next step.
@@ -34,6 +34,8 @@ pub(super) struct StreamRun<'r> {
     pub(super) baseline: Baseline,
     converter: Option<(Coercer, LocalHasher)>,
     packed: Option<PackedHasher>,
+    /// Hashes records as they are before transforms in place.
+    before: Option<(Arc<Schema>, LocalHasher)>,
     pub(super) outbox: Outbox,
     /// The deliveries before what is in the outbox.
     pub(super) on_way: VecDeque<OnWay>,
@@ -81,6 +83,7 @@ impl<'r> StreamRun<'r> {
             baseline: Baseline::empty(),
             converter: None,
             packed: None,
+            before: None,
             outbox: Outbox::default(),
             on_way: VecDeque::new(),
             broken: Arc::default(),
@@ -154,7 +157,7 @@ impl<'r> StreamRun<'r> {
                 Some(key) => self.baseline.diff.keep(key.hash()),
                 None => self.nameless = true,
             }
-            self.dead(reject.letter);
+            self.dead(run, reject.letter);
         }
     }
 
@@ -170,13 +173,11 @@ impl<'r> StreamRun<'r> {
 
     /// Counts a packed record that is as it was, without unpacking it.
     fn packed_unchanged<S: Sink>(&mut self, run: &Run<'_, S>, packed: &PackedRecords, position: usize) -> bool {
-        if !run.options.transforms.is_empty() {
-            return false;
-        }
+        let Some(transforms) = run.in_place else { return false };
         let schema = packed.schema();
         let hasher = match &mut self.packed {
             Some(hasher) if hasher.fits(schema) => hasher,
-            other => other.insert(PackedHasher::new(&self.spec.table, Arc::clone(schema))),
+            other => other.insert(PackedHasher::transformed(&self.spec.table, Arc::clone(schema), transforms)),
         };
         let Some((key, local)) = hasher.hashes(packed, position) else { return false };
         let same = self.baseline.diff.same(key, local);
@@ -189,8 +190,10 @@ impl<'r> StreamRun<'r> {
 
     fn transformed<S: Sink>(&mut self, run: &Run<'_, S>, record: Record) {
         if run.options.transforms.is_empty() {
-            return self.record(run, record);
+            return self.record(run, record, None);
         }
+        // What comes out of transforms in place is the same whenever what goes in is.
+        let before = run.in_place.map(|transforms| self.hash_before(&record, transforms));
         let original = record.clone();
         let records = match apply_all(&run.options.transforms, &self.spec, record) {
             Ok(records) => records,
@@ -199,15 +202,23 @@ impl<'r> StreamRun<'r> {
                 self.report.counters.read += 1;
                 self.nameless = true;
                 let letter = self.converter(&original).0.dead_letter(&original, describe(&error));
-                return self.dead(letter);
+                return self.dead(run, letter);
             }
         };
         if records.is_empty() {
             self.report.counters.filtered += 1;
         }
         for record in records {
-            self.record(run, record);
+            self.record(run, record, before);
         }
+    }
+
+    /// The hash of a record before transforms in place.
+    fn hash_before(&mut self, record: &Record, transforms: u64) -> LocalHash {
+        let (table, schema) = (&self.spec.table, record.schema());
+        let known = self.before.take().filter(|(known, _)| Arc::ptr_eq(known, schema) || known == schema);
+        let made = || (Arc::clone(schema), LocalHasher::transformed(table, schema.fields(), transforms));
+        self.before.insert(known.unwrap_or_else(made)).1.hash(record)
     }
 
     fn converter(&mut self, record: &Record) -> &mut (Coercer, LocalHasher) {
@@ -219,7 +230,8 @@ impl<'r> StreamRun<'r> {
         self.converter.insert(converter)
     }
 
-    fn record<S: Sink>(&mut self, run: &Run<'_, S>, record: Record) {
+    /// `before` is the hash of what it was before transforms in place.
+    fn record<S: Sink>(&mut self, run: &Run<'_, S>, record: Record, before: Option<LocalHash>) {
         self.report.counters.read += 1;
         let (coercer, hasher) = self.converter(&record);
         let key = match coercer.key(&record) {
@@ -227,10 +239,10 @@ impl<'r> StreamRun<'r> {
             Err(reason) => {
                 let letter = coercer.dead_letter(&record, reason);
                 self.nameless = true;
-                return self.dead(letter);
+                return self.dead(run, letter);
             }
         };
-        let local = hasher.hash(&record);
+        let local = before.unwrap_or_else(|| hasher.hash(&record));
         let hash = key.hash();
         match self.baseline.diff.look(hash, local) {
             Known::Same | Known::Repeated { same: true } => self.report.counters.unchanged += 1,
@@ -240,7 +252,7 @@ impl<'r> StreamRun<'r> {
                     .to_owned();
                 let mut letter = self.converter(&record).0.dead_letter(&record, reason);
                 letter.key = key.to_string();
-                self.dead(letter);
+                self.dead(run, letter);
             }
             Known::New => self.convert(run, record, key, hash, local, None),
             Known::Different { content } => self.convert(run, record, key, hash, local, Some(content)),
@@ -259,7 +271,7 @@ impl<'r> StreamRun<'r> {
     ) {
         let coerced = match self.converter(&record).0.row(record) {
             Ok(coerced) => coerced,
-            Err(letter) => return self.dead(letter),
+            Err(letter) => return self.dead(run, letter),
         };
         for aside in coerced.set_aside {
             self.report.counters.set_aside += 1;
@@ -296,7 +308,8 @@ impl<'r> StreamRun<'r> {
         self.outbox.queue(Pending { change, key: hash, local: Some(local), decided_before: base.decided_before });
     }
 
-    fn dead(&mut self, letter: DeadLetter) {
+    fn dead<S: Sink>(&mut self, run: &Run<'_, S>, letter: DeadLetter) {
+        let letter = transform::letter(&run.options.transforms, letter);
         self.report.counters.dead_lettered += 1;
         self.warn_dead(&letter.key, &letter.reason);
         self.outbox.reject(letter);

@@ -138,7 +138,16 @@ pub struct LocalHasher {
 impl LocalHasher {
     /// For records of `fields`, bound for `table`.
     pub fn new(table: &TableSpec, fields: &[Box<str>]) -> Self {
+        Self::transformed(table, fields, 0)
+    }
+
+    /// As [`Self::new`], for records as they are before transforms that this number stands
+    /// for: see [`crate::Transform::in_place`]. Zero stands for none.
+    pub fn transformed(table: &TableSpec, fields: &[Box<str>], transforms: u64) -> Self {
         let mut bytes = table.digest().to_le_bytes().to_vec();
+        if transforms != 0 {
+            bytes.extend_from_slice(&transforms.to_le_bytes());
+        }
         for field in fields {
             put_bytes(&mut bytes, field.as_bytes());
         }

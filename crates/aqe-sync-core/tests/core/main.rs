@@ -24,6 +24,7 @@ mod packs;
 mod policies;
 mod preferences;
 mod records;
+mod redaction;
 mod settling;
 mod support;
 mod testkit;
