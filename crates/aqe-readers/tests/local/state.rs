@@ -3,7 +3,11 @@
 use std::fs;
 
 use aqe_readers::{EmbeddedHub, LedgerFile};
-use aqe_sync_core::{Engine, Environment, ErrorKind, Mode, Options, Report, Silent, Sink as _, Status};
+use aqe_sync_core::ledger::{Intent, LedgerEntry};
+use aqe_sync_core::{
+    ContentHash, Engine, Environment, ErrorKind, KeyHash, Ledger as _, LocalHash, Mode, Options, Report, Silent,
+    Sink as _, Status, StreamId,
+};
 use futures::executor::block_on;
 use rusqlite::Connection;
 
@@ -60,6 +64,56 @@ fn a_ledger_of_garbage_or_cut_off_is_moved_aside_and_rebuilt() {
         assert_follows(&project, case);
         assert!(!project.sync().totals.changed_anything(), "{case}: sound from then on");
     }
+}
+
+#[test]
+fn a_ledger_made_before_intents_were_kept_goes_on_as_it_is() {
+    let project = synced();
+    let ledger = Connection::open(project.ledger_path()).expect("a ledger");
+    let entries = || -> Vec<Vec<u8>> {
+        let ledger = Connection::open(project.ledger_path()).expect("a ledger");
+        let mut statement = ledger.prepare("SELECT entries FROM segments").expect("a ledger");
+        statement.query_map([], |row| row.get(0)).and_then(Iterator::collect).expect("entries")
+    };
+    let before = entries();
+    ledger.execute_batch("DROP TABLE intents; PRAGMA user_version = 1").expect("as it was");
+    drop(ledger);
+    assert!(!project.sync().totals.changed_anything());
+    assert_eq!(entries(), before, "it was not begun anew");
+    let folder = project.ledger_path().parent().expect("in a folder").to_owned();
+    let aside = fs::read_dir(folder).expect("readable").filter_map(Result::ok);
+    assert!(!aside.into_iter().any(|entry| entry.file_name().to_string_lossy().contains("damaged")));
+    assert_follows(&project, "as before");
+}
+
+#[test]
+fn intents_outlive_the_process_and_are_believed_whole_or_not_at_all() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("ledger.db");
+    let stream = StreamId { environment: "laptop".into(), source: "a.db".into(), stream: "notes".into() };
+    let entry = |number: u64| LedgerEntry {
+        key: KeyHash(u128::from(number)),
+        local: Some(LocalHash(number)),
+        content: ContentHash::from_i64(number.cast_signed()),
+    };
+    let intent = |run: &str, commits| Intent { run_id: run.to_owned(), since: 7, commits };
+    let open = || LedgerFile::open(&path, "a hub").expect("opened");
+    open().intend(&stream, &intent("first", 1), &[entry(1)]).expect("written");
+    assert_eq!(open().load(&stream).expect("sound").expect("begun").sequence, 7);
+    open().append(&stream, 8, &[entry(1)]).expect("written");
+    for (commits, entries) in [(1, vec![entry(2)]), (2, vec![entry(3), entry(4)])] {
+        open().intend(&stream, &intent("second", commits), &entries).expect("written");
+    }
+    let intended = open().intended(&stream).expect("sound");
+    assert_eq!(intended, [(intent("second", 1), vec![entry(2)]), (intent("second", 2), vec![entry(3), entry(4)])]);
+    assert_eq!(open().load(&stream).expect("sound").expect("there").sequence, 8, "what is intended moves nothing on");
+
+    let damage = "UPDATE intents SET entries = substr(entries, 1, 32) WHERE commits = 2";
+    Connection::open(&path).and_then(|ledger| ledger.execute_batch(damage)).expect("damaged");
+    assert_eq!(open().intended(&stream).expect("readable"), []);
+    open().fulfilled(&stream).expect("written");
+    let left = Connection::open(&path).expect("a ledger");
+    assert_eq!(left.query_row("SELECT count(*) FROM intents", [], |row| row.get(0)), Ok(0));
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod faults;
 mod instances;
 mod json;
 mod lanes;
+mod lost_acknowledgements;
 mod lying_sink;
 mod mapping;
 mod meeting;
