@@ -11,8 +11,8 @@ use aqe_sync_core::ledger::{Intent, LedgerEntry, LedgerStream, SourceState, Sync
 use aqe_sync_core::{Environment, Error, ErrorKind, Ledger, Result, SourceName, StreamId, Timestamp, failpoint};
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Transaction, TransactionBehavior, params};
 use serde::{Deserialize, Serialize};
-use tempfile::TempDir;
 
+use crate::private::PrivateFolder;
 use crate::sqlite::header;
 use segments::{add_segment, newest, unpack};
 
@@ -59,7 +59,7 @@ pub struct LedgerFile {
     path: PathBuf,
     hub: String,
     name: String,
-    _scratch: Option<TempDir>,
+    _scratch: Option<PrivateFolder>,
 }
 
 struct Store {
@@ -86,7 +86,7 @@ impl LedgerFile {
         let failed = |cause: std::io::Error| {
             Error::new(ErrorKind::Io, "no temporary folder for a dry run").advice("set TMPDIR").caused_by(cause)
         };
-        let folder = tempfile::tempdir().map_err(failed)?;
+        let folder = PrivateFolder::new().map_err(failed)?;
         let copy = folder.path().join("ledger.db");
         if path.exists() {
             // A copy that is not whole is noticed and rebuilt, as any ledger.
@@ -131,7 +131,7 @@ impl LedgerFile {
         }
     }
 
-    fn open_with(path: &Path, hub_identity: &str, scratch: Option<TempDir>) -> Result<Self> {
+    fn open_with(path: &Path, hub_identity: &str, scratch: Option<PrivateFolder>) -> Result<Self> {
         let name = path.display().to_string();
         let connection = match connect(path) {
             Ok(connection) => connection,
