@@ -10,6 +10,7 @@ use aqe_sync_core::{
 };
 use futures::executor::block_on;
 use rusqlite::Connection;
+use rusqlite::types::Value;
 
 use crate::project::{Project, ROOT_DB, V2, assert_says};
 
@@ -161,7 +162,7 @@ fn a_hub_of_a_newer_version_is_refused_with_both_versions() {
     let before = fs::read(project.hub_path()).expect("read");
     let Err(error) = project.try_sync(|options| options) else { panic!("it was taken") };
     assert_eq!(error.kind(), ErrorKind::Incompatible);
-    assert_says(&error.to_string(), &["hub.db", "schema version 99", "versions up to 3", "newer one"]);
+    assert_says(&error.to_string(), &["hub.db", "schema version 99", "versions up to 4", "newer one"]);
     assert!(before == fs::read(project.hub_path()).expect("read"));
 }
 
@@ -325,4 +326,23 @@ fn two_installations_under_one_name_are_told_so_and_delete_nothing_of_each_other
     project.edit(ROOT_DB, "DELETE FROM patterns");
     let report = sync_from(&project, "here");
     assert_eq!((report.status, report.totals.deleted), (Status::Ok, 1), "{report:#?}");
+}
+
+#[test]
+fn the_hubs_history_says_what_the_report_says() {
+    let project = Project::with(V2, ROOT_DB);
+    for mode in [Mode::Incremental, Mode::Full, Mode::Append] {
+        let report = project.sync_as(mode);
+        let kept = |sql: &str| project.rows(&format!("{sql} = '{}'", report.run_id));
+        let [row] = &kept("SELECT mode, status, totals, errors FROM sync_history WHERE run_id")[..] else {
+            panic!("one row per run")
+        };
+        let totals = serde_json::json!(report.totals);
+        let text = |text: &str| Value::Text(text.to_owned());
+        assert_eq!(row[..2], [text(report.mode.as_str()), text(report.status.as_str())]);
+        assert_eq!((&row[2], &row[3]), (&text(&totals.to_string()), &Value::Null));
+        let events = kept("SELECT payload -> 'totals' FROM events WHERE payload ->> 'run_id'");
+        assert_eq!(events.len(), usize::from(report.totals.changed_anything()), "{mode:?}");
+        assert!(events.iter().all(|event| event[0] == text(&totals.to_string())), "{events:?}");
+    }
 }
