@@ -59,11 +59,11 @@ impl Baseline {
             return Self::found(run, id, sequence, found, foreign);
         }
         let loaded = run.ledger.load(id)?;
-        let stale = loaded.as_ref().is_some_and(|known| known.sequence != sequence);
+        let out_of_step = loaded.as_ref().is_some_and(|known| known.sequence != sequence);
         let full = run.options.mode == Mode::Full;
         let loaded = match loaded {
-            Some(known) if !stale && !full => return Ok(Self::of(known.entries, None)),
-            Some(known) if !stale => {
+            Some(known) if !out_of_step && !full => return Ok(Self::of(known.entries, None)),
+            Some(known) if !out_of_step => {
                 let hub = ask_hub(run, id, spec, sequence).await?;
                 return Ok(Self { damaged: hub.damaged, ..Self::of(hub.entries, Some(known.entries)) });
             }
@@ -82,7 +82,7 @@ impl Baseline {
         };
         // A stale ledger goes even if nothing takes its place: what is appended
         // to it from now on would vouch for its old entries.
-        if stale || sequence > 0 {
+        if out_of_step || sequence > 0 {
             run.ledger.replace(id, &LedgerStream { sequence, entries: rebuilt })?;
             failpoint!("engine-ledger-replaced");
         }
