@@ -29,6 +29,7 @@ use statements::Statements;
 use txn::{Failure, Hash, Transaction};
 
 use crate::private::PrivateFolder;
+use crate::sqlite::header;
 use crate::worker::{Worker, no_thread};
 
 /// How long to wait for another process that writes to the hub.
@@ -113,6 +114,14 @@ impl EmbeddedHub {
             })?;
         }
         let failed = |error| hub_error(name, "opening", error);
+        // SQLite takes a file of less than a page for an empty one, and writes over it.
+        let start = header::start(path, header::MAGIC.len() as u64).unwrap_or_default();
+        if !start.is_empty() && start != header::MAGIC {
+            return Err(failed(rusqlite::Error::SqliteFailure(
+                rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_NOTADB),
+                None,
+            )));
+        }
         let mut connection = Connection::open(path).map_err(failed)?;
         connection.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
         connection.set_prepared_statement_cache_capacity(64);

@@ -154,6 +154,19 @@ fn another_database_is_refused_as_a_hub_and_stays_as_it_is() {
 }
 
 #[test]
+fn a_small_file_of_somebody_else_is_not_written_over() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("notes.txt");
+    for content in ["x", "remember the milk", &"long ".repeat(300)] {
+        fs::write(&path, content).expect("written");
+        let Err(error) = EmbeddedHub::open(&path) else { panic!("{content} was taken for a hub") };
+        assert_eq!(error.kind(), ErrorKind::Malformed);
+        assert_says(&error.to_string(), &["notes.txt", "no SQLite database", "restore it"]);
+        assert_eq!(fs::read_to_string(&path).expect("still there"), content);
+    }
+}
+
+#[test]
 fn a_hub_of_a_newer_version_is_refused_with_both_versions() {
     let project = synced();
     let hub = Connection::open(project.hub_path()).expect("opened");
