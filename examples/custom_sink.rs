@@ -104,9 +104,10 @@ impl ShelfTxn {
                 self.put(change.key, Stored { row, contributor, merged_from: Vec::new(), deleted: false });
                 applied.inserted += 1;
             }
-            (None, Operation::Delete) => applied.deleted += 1,
+            (None, Operation::Delete) => {} // Nothing to delete, nothing to count.
             (Some(stored), operation) => {
-                let ours = !stored.deleted && stored.merged_from.is_empty() && stored.contributor == contributor;
+                let alone = stored.merged_from.is_empty() && stored.contributor == contributor;
+                let ours = alone && !stored.deleted;
                 let on_base = ours && change.base == Some(stored.row.hash);
                 match operation {
                     Operation::Upsert(row) if on_base => {
@@ -114,6 +115,7 @@ impl ShelfTxn {
                         applied.updated += 1;
                     }
                     Operation::Upsert(row) if ours && row.hash == stored.row.hash => applied.unchanged += 1,
+                    Operation::Delete if alone && stored.deleted => {} // The same.
                     Operation::Delete if on_base => {
                         self.put(change.key, Stored { deleted: true, ..stored });
                         applied.deleted += 1;

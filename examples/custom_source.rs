@@ -1,9 +1,8 @@
 //! A whole custom source: a text file with one `key: text` note per line.
 use std::{fs, path::PathBuf, sync::Arc};
 
-use aqe_readers::EmbeddedHub;
-use aqe_sync_core::{BatchStream, ColumnType, DynSource, Engine, Error, ErrorKind, MemoryLedger, Options, ReadRequest};
-use aqe_sync_core::{Record, Result, Schema, Silent, Source, SourceName, StreamSpec, TableSpec, Value, batches};
+use aqe_sync_core::{BatchStream, ColumnType, Error, ErrorKind, ReadRequest, Record, Result, Schema, Source};
+use aqe_sync_core::{SourceName, StreamSpec, TableSpec, Value, batches};
 
 pub struct Notes(pub SourceName, pub PathBuf);
 
@@ -29,10 +28,11 @@ impl Source for Notes {
 }
 
 fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
+    use aqe_sync_core::{DynSource, Engine, MemoryLedger, Options, Silent};
     let (folder, options) = (tempfile::tempdir()?, Options::new("laptop".into()));
     let file = folder.path().join("notes.txt");
     fs::write(&file, "retry: flaky tests pass at the second attempt\nbudget: keep CI under ten minutes\n")?;
-    let (hub, ledger) = (EmbeddedHub::open(&folder.path().join("hub.db"))?, MemoryLedger::new());
+    let (hub, ledger) = (aqe_readers::EmbeddedHub::open(&folder.path().join("hub.db"))?, MemoryLedger::new());
     let sources = [Box::new(Notes("notes.txt".into(), file)) as Box<dyn DynSource>];
     let run = futures::executor::block_on(Engine::new(&hub, &ledger, &Silent, options).run(&sources))?;
     println!("{} notes in the hub", run.totals.inserted);

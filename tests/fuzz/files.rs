@@ -20,21 +20,29 @@ pub(crate) struct Stream {
     pub(crate) rejects: Vec<Reject>,
 }
 
-/// A folder with one file in it, which nobody has touched for a while.
+/// A folder with one file in it, or a second beside it, which nobody has touched for a while.
 pub(crate) struct Lone {
     folder: TempDir,
     path: PathBuf,
     bytes: Vec<u8>,
+    beside: Option<(PathBuf, Vec<u8>)>,
 }
 
 impl Lone {
     pub(crate) fn new(name: &str, bytes: &[u8]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join(name);
-        fs::write(&path, bytes).expect("written");
-        let file = fs::File::options().append(true).open(&path).expect("there");
-        file.set_modified(SystemTime::now() - Duration::from_secs(60)).expect("settable");
-        Self { folder, path, bytes: bytes.to_vec() }
+        write(&path, bytes);
+        Self { folder, path, bytes: bytes.to_vec(), beside: None }
+    }
+
+    /// Adds the file whose name ends with `suffix` as well.
+    pub(crate) fn beside(mut self, suffix: &str, bytes: &[u8]) -> Self {
+        let mut path = self.path.clone().into_os_string();
+        path.push(suffix);
+        write(path.as_ref(), bytes);
+        self.beside = Some((path.into(), bytes.to_vec()));
+        self
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -49,13 +57,22 @@ impl Lone {
     pub(crate) fn read(&self, source: &dyn DynSource) -> Result<Vec<Stream>, Error> {
         let read = read(source);
         assert!(fs::read(&self.path).expect("still there") == self.bytes, "reading changed the file");
-        let beside = fs::read_dir(self.folder.path()).expect("still there").count();
-        assert_eq!(beside, 1, "reading left something beside the file");
+        if let Some((path, bytes)) = &self.beside {
+            assert!(fs::read(path).expect("still there") == *bytes, "reading changed the file beside it");
+        }
+        let files = fs::read_dir(self.folder.path()).expect("still there").count();
+        assert_eq!(files, 1 + usize::from(self.beside.is_some()), "reading left something beside the file");
         if let Err(error) = &read {
             assert_is_useful(error);
         }
         read
     }
+}
+
+fn write(path: &Path, bytes: &[u8]) {
+    fs::write(path, bytes).expect("written");
+    let file = fs::File::options().append(true).open(path).expect("there");
+    file.set_modified(SystemTime::now() - Duration::from_secs(60)).expect("settable");
 }
 
 fn read(source: &dyn DynSource) -> Result<Vec<Stream>, Error> {

@@ -68,6 +68,7 @@ fn check(known: &Known, bytes: &[u8]) -> Reached {
     let mut remembered = 0;
     for (stream, before) in &known.streams {
         ledger.source(&known.environment, &stream.source).unwrap_or_else(|error| panic!("{error}"));
+        ledger.intended(stream).unwrap_or_else(|error| panic!("{error}"));
         let Some(now) = ledger.load(stream).unwrap_or_else(|error| panic!("{error}")) else { continue };
         // Of another sequence it is not believed: the hub is asked.
         if now.sequence == before.sequence {

@@ -6,11 +6,13 @@
 mod address;
 mod embeddings;
 mod files;
+mod hub_file;
 mod json_layouts;
 mod json_text;
 mod ledger_file;
 mod real_values;
 mod redb_file;
+mod side_files;
 mod sqlite_file;
 mod sqlite_rows;
 mod timestamps;

@@ -37,7 +37,7 @@ fn corpus() -> Corpus {
 }
 
 /// A few pages: where everything matters, mutations hit what matters.
-fn small() -> Vec<u8> {
+pub(crate) fn small() -> Vec<u8> {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("small.db");
     let connection = Connection::open(&path).expect("made");

@@ -222,16 +222,7 @@ fn the_embedded_hub_passes() {
     let path = folder.path().join("hub.db");
     let case = SinkCase::new(|| async { EmbeddedHub::open(&path).expect("opened") }).census(|| async { census(&path) });
     let checked = block_on(check_sink(&case)).unwrap();
-    let rules = [
-        Rule::RowsAndCheckpointTogether,
-        Rule::RollbackLeavesNoTrace,
-        Rule::ReapplyHasNoEffect,
-        Rule::ConflictsAreExact,
-        Rule::ValuesRoundTrip,
-        Rule::ConcurrentWriters,
-        Rule::AnswersAgree,
-    ];
-    for rule in rules {
+    for rule in Rule::OF_SINKS {
         assert!(checked.of(rule) > 0, "{rule} was not checked");
     }
 }

@@ -1,36 +1,32 @@
 //! The ledger in a SQLite file: entries as packed segments, appended batch by batch.
-//!
-//! A segment is a blob of 32-byte entries — key hash (16 bytes), local hash (8),
-//! content hash (8), all little-endian, 0 for none — with its XXH3 beside it.
-//! Later segments win. Loading 500,000 entries reads 16 MB in one sweep, where a
-//! row per entry would cost a B-tree look-up each.
+
+mod intents;
+mod segments;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use aqe_sync_core::ledger::{LedgerEntry, LedgerStream, SourceState, SyncedStream};
-use aqe_sync_core::{
-    ContentHash, Environment, Error, ErrorKind, KeyHash, Ledger, LocalHash, Result, SourceName, StreamId, Timestamp,
-    failpoint,
-};
+use aqe_sync_core::ledger::{Intent, LedgerEntry, LedgerStream, SourceState, SyncedStream};
+use aqe_sync_core::{Environment, Error, ErrorKind, Ledger, Result, SourceName, StreamId, Timestamp, failpoint};
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Transaction, TransactionBehavior, params};
 use serde::{Deserialize, Serialize};
-use tempfile::TempDir;
-use xxhash_rust::xxh3::xxh3_64;
 
+use crate::private::PrivateFolder;
 use crate::sqlite::header;
+use segments::{add_segment, newest, unpack};
 
 /// `aqel` in ASCII.
 const APPLICATION_ID: i32 = 0x6171_656c;
 
-/// Raised whenever the format changes; an older ledger is then rebuilt.
-const FORMAT: i32 = 1;
+/// Raised whenever the format changes. One that is older by more than a table is rebuilt.
+const FORMAT: i32 = 2;
+
+/// The format without [`INTENTS`].
+const WITHOUT_INTENTS: i32 = 1;
 
 /// So many segments are merged into one when they are next loaded.
 const MERGE_AT: usize = 16;
-
-const ENTRY_BYTES: usize = 32;
 
 const SCHEMA: &str = "
 CREATE TABLE streams (
@@ -46,6 +42,14 @@ CREATE TABLE sources (
   PRIMARY KEY (hub, source_env, source)
 ) STRICT;";
 
+/// What a run asked for, or is about to. Blobs as those of segments.
+const INTENTS: &str = "
+CREATE TABLE intents (
+  stream_id INTEGER NOT NULL REFERENCES streams (id), number INTEGER NOT NULL, run_id TEXT NOT NULL,
+  since INTEGER NOT NULL, commits INTEGER NOT NULL, checksum INTEGER NOT NULL, entries BLOB NOT NULL,
+  PRIMARY KEY (stream_id, number)
+) STRICT;";
+
 /// A ledger in a file, for one hub.
 ///
 /// It is a cache: a file that is damaged or of another format is moved aside and
@@ -55,7 +59,7 @@ pub struct LedgerFile {
     path: PathBuf,
     hub: String,
     name: String,
-    _scratch: Option<TempDir>,
+    _scratch: Option<PrivateFolder>,
 }
 
 struct Store {
@@ -82,7 +86,7 @@ impl LedgerFile {
         let failed = |cause: std::io::Error| {
             Error::new(ErrorKind::Io, "no temporary folder for a dry run").advice("set TMPDIR").caused_by(cause)
         };
-        let folder = tempfile::tempdir().map_err(failed)?;
+        let folder = PrivateFolder::new().map_err(failed)?;
         let copy = folder.path().join("ledger.db");
         if path.exists() {
             // A copy that is not whole is noticed and rebuilt, as any ledger.
@@ -127,7 +131,7 @@ impl LedgerFile {
         }
     }
 
-    fn open_with(path: &Path, hub_identity: &str, scratch: Option<TempDir>) -> Result<Self> {
+    fn open_with(path: &Path, hub_identity: &str, scratch: Option<PrivateFolder>) -> Result<Self> {
         let name = path.display().to_string();
         let connection = match connect(path) {
             Ok(connection) => connection,
@@ -197,8 +201,7 @@ impl LedgerFile {
         let mut entries = Vec::new();
         let mut segments = 0;
         while let Some(row) = rows.next()? {
-            let (checksum, blob) = (row.get::<_, i64>(0)?, row.get_ref(1)?.as_blob()?);
-            if checksum != xxh3_64(blob).cast_signed() || !unpack(blob, &mut entries) {
+            if !unpack(row.get(0)?, row.get_ref(1)?.as_blob()?, &mut entries) {
                 return Ok(None);
             }
             segments += 1;
@@ -236,6 +239,22 @@ impl Ledger for LedgerFile {
             transaction.execute("DELETE FROM segments WHERE stream_id = ?1", [id])?;
             known.entries.chunks(CHUNK).try_for_each(|chunk| add_segment(transaction, id, chunk))
         })
+    }
+
+    fn intend(&self, stream: &StreamId, intent: &Intent, entries: &[LedgerEntry]) -> Result<()> {
+        self.write(|transaction| intents::add(transaction, &self.hub, stream, intent, entries))
+    }
+
+    fn intended(&self, stream: &StreamId) -> Result<Vec<(Intent, Vec<LedgerEntry>)>> {
+        match intents::read(&self.lock_checked()?.connection, &self.hub, stream) {
+            Ok(intended) => Ok(intended),
+            Err(error) if is_damaged(&error) => Ok(Vec::new()),
+            Err(error) => Err(ledger_error(&self.name, error)),
+        }
+    }
+
+    fn fulfilled(&self, stream: &StreamId) -> Result<()> {
+        self.write(|transaction| intents::remove(transaction, &self.hub, stream))
     }
 
     fn source(&self, environment: &Environment, source: &SourceName) -> Result<Option<SourceState>> {
@@ -318,6 +337,13 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
         connection.query_row("PRAGMA application_id", [], |row| row.get(0))?,
         connection.query_row("PRAGMA user_version", [], |row| row.get(0))?,
     );
+    if (application, format) == (APPLICATION_ID, WITHOUT_INTENTS) {
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        transaction.execute_batch(INTENTS)?;
+        transaction.pragma_update(None, "user_version", FORMAT)?;
+        transaction.commit()?;
+    }
+    let format: i32 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     if (application, format) != (APPLICATION_ID, FORMAT) {
         let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
         if tables > 0 {
@@ -325,6 +351,7 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
         }
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         transaction.execute_batch(SCHEMA)?;
+        transaction.execute_batch(INTENTS)?;
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
         transaction.pragma_update(None, "user_version", FORMAT)?;
         failpoint!("ledger-making");
@@ -352,6 +379,7 @@ fn schema(connection: &Connection) -> rusqlite::Result<Vec<(String, Option<Strin
 fn schema_of_this_version() -> rusqlite::Result<Vec<(String, Option<String>)>> {
     let connection = Connection::open_in_memory()?;
     connection.execute_batch(SCHEMA)?;
+    connection.execute_batch(INTENTS)?;
     schema(&connection)
 }
 
@@ -414,61 +442,4 @@ fn stream_id(transaction: &Transaction<'_>, hub: &str, stream: &StreamId, sequen
             params![hub, stream.environment.as_str(), stream.source.as_str(), stream.stream.as_str(), sequence],
             |row| row.get(0),
         )
-}
-
-fn add_segment(transaction: &Transaction<'_>, id: i64, entries: &[LedgerEntry]) -> rusqlite::Result<()> {
-    if entries.is_empty() {
-        return Ok(());
-    }
-    let blob = pack(entries);
-    transaction
-        .prepare_cached(
-            "INSERT INTO segments (stream_id, number, checksum, entries) VALUES (?1, \
-             (SELECT coalesce(max(number), 0) + 1 FROM segments WHERE stream_id = ?1), ?2, ?3)",
-        )?
-        .execute(params![id, xxh3_64(&blob).cast_signed(), blob])
-        .map(|_| ())
-}
-
-fn pack(entries: &[LedgerEntry]) -> Vec<u8> {
-    let mut blob = Vec::with_capacity(entries.len() * ENTRY_BYTES);
-    for entry in entries {
-        blob.extend_from_slice(&entry.key.0.to_le_bytes());
-        blob.extend_from_slice(&entry.local.map_or(0, |local| local.0).to_le_bytes());
-        blob.extend_from_slice(&entry.content.map_or(0, ContentHash::to_i64).to_le_bytes());
-    }
-    blob
-}
-
-/// `false` when the blob is no whole number of entries.
-fn unpack(blob: &[u8], entries: &mut Vec<LedgerEntry>) -> bool {
-    let (chunks, rest) = blob.as_chunks::<ENTRY_BYTES>();
-    entries.reserve(chunks.len());
-    for chunk in chunks {
-        let word = |at: usize| {
-            let mut bytes = [0; 8];
-            bytes.copy_from_slice(&chunk[at..at + 8]);
-            u64::from_le_bytes(bytes)
-        };
-        let local = word(16);
-        entries.push(LedgerEntry {
-            key: KeyHash(u128::from(word(0)) | u128::from(word(8)) << 64),
-            local: (local != 0).then_some(LocalHash(local)),
-            content: ContentHash::from_i64(word(24).cast_signed()),
-        });
-    }
-    rest.is_empty()
-}
-
-/// One entry per key, the last one; those without content are gone.
-fn newest(mut entries: Vec<LedgerEntry>) -> Vec<LedgerEntry> {
-    if !entries.is_sorted_by(|a, b| a.key < b.key) {
-        // Stable: of equal keys the later segment's comes last.
-        entries.sort_by_key(|entry| entry.key);
-        entries.reverse();
-        entries.dedup_by_key(|entry| entry.key);
-        entries.reverse();
-    }
-    entries.retain(|entry| entry.content.is_some());
-    entries
 }

@@ -30,6 +30,7 @@ mod file;
 mod hub;
 mod json;
 mod ledger;
+mod private;
 mod pull;
 mod redb;
 mod run_lock;
@@ -43,6 +44,7 @@ pub use file::SourceFile;
 pub use hub::{EmbeddedHub, EmbeddedTxn, EnvironmentOverview, Overview, RunOverview, StreamOverview, TableOverview};
 pub use json::{JsonLayout, JsonSource};
 pub use ledger::LedgerFile;
+pub use private::remove_leftovers;
 pub use pull::{
     FileNotes, Keeper, LocalSink, LocalTxn, Pull, PullState, PulledTable, Restored, own_sources, pull, restored,
     state_file,

@@ -10,7 +10,7 @@
 
 /// Those of this crate.
 #[cfg(feature = "failpoints")]
-pub const FAILPOINTS: [&str; 14] = [
+pub const FAILPOINTS: [&str; 15] = [
     "engine-withdrawn",
     "engine-moved-out",
     "engine-batch-read",
@@ -20,6 +20,7 @@ pub const FAILPOINTS: [&str; 14] = [
     "engine-resolved",
     "engine-rejected",
     "engine-acknowledged",
+    "engine-intent-ended",
     "engine-ledger-appended",
     "engine-ledger-replaced",
     "engine-source-remembered",

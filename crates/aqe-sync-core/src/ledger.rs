@@ -46,6 +46,25 @@ pub struct SyncedStream {
     pub sequence: u64,
 }
 
+/// What a run is about to ask of the sink for one stream: written down before it is
+/// sent, so that after a lost acknowledgement it can be told from what others did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Intent {
+    /// The run.
+    pub run_id: String,
+    /// The sink's sequence when the run began with the stream.
+    pub since: u64,
+    /// How many commits it has asked for since then, this one included.
+    pub commits: u64,
+}
+
+impl Intent {
+    /// The sink's sequence once all that was asked for is durable.
+    pub fn last(&self) -> u64 {
+        self.since.saturating_add(self.commits)
+    }
+}
+
 /// Remembers, per hub, what each stream held at its last sync.
 ///
 /// Calls are short and may block. An implementation that loses or garbles data
@@ -70,6 +89,41 @@ pub trait Ledger: Send + Sync {
     /// As [`Ledger::load`].
     fn replace(&self, stream: &StreamId, known: &LedgerStream) -> Result<()>;
 
+    /// Writes down what is about to be sent, as the entries that [`Ledger::append`] will
+    /// be given if it becomes durable; those without content are deletes. Adds to what
+    /// the same run intended, and takes the place of what another run did. Entries and
+    /// sequence of the stream stay; one that is not known yet begins, at
+    /// [`Intent::since`], without entries.
+    ///
+    /// A ledger that keeps none of this (the default) takes a row that changed in the
+    /// hub between a lost acknowledgement and the next run for its writer's own.
+    ///
+    /// # Errors
+    /// As [`Ledger::load`].
+    fn intend(&self, stream: &StreamId, intent: &Intent, entries: &[LedgerEntry]) -> Result<()> {
+        let _ = (stream, intent, entries);
+        Ok(())
+    }
+
+    /// What the last run intended, in the order in which it was written down: nothing
+    /// where that is not sound as a whole, or was fulfilled.
+    ///
+    /// # Errors
+    /// As [`Ledger::load`].
+    fn intended(&self, stream: &StreamId) -> Result<Vec<(Intent, Vec<LedgerEntry>)>> {
+        let _ = stream;
+        Ok(Vec::new())
+    }
+
+    /// Forgets what was intended: all of it was acknowledged.
+    ///
+    /// # Errors
+    /// As [`Ledger::load`].
+    fn fulfilled(&self, stream: &StreamId) -> Result<()> {
+        let _ = stream;
+        Ok(())
+    }
+
     /// What a source looked like.
     ///
     /// # Errors
@@ -92,6 +146,7 @@ pub struct MemoryLedger {
 #[derive(Debug, Default)]
 struct Inner {
     streams: BTreeMap<StreamId, (u64, BTreeMap<KeyHash, LedgerEntry>)>,
+    intents: BTreeMap<StreamId, Vec<(Intent, Vec<LedgerEntry>)>>,
     sources: BTreeMap<(Environment, SourceName), SourceState>,
 }
 
@@ -133,6 +188,24 @@ impl Ledger for MemoryLedger {
     fn replace(&self, stream: &StreamId, known: &LedgerStream) -> Result<()> {
         let entries = known.entries.iter().map(|entry| (entry.key, *entry)).collect();
         self.lock().streams.insert(stream.clone(), (known.sequence, entries));
+        Ok(())
+    }
+
+    fn intend(&self, stream: &StreamId, intent: &Intent, entries: &[LedgerEntry]) -> Result<()> {
+        let mut inner = self.lock();
+        inner.streams.entry(stream.clone()).or_insert_with(|| (intent.since, BTreeMap::new()));
+        let intended = inner.intents.entry(stream.clone()).or_default();
+        intended.retain(|(earlier, _)| earlier.run_id == intent.run_id);
+        intended.push((intent.clone(), entries.to_vec()));
+        Ok(())
+    }
+
+    fn intended(&self, stream: &StreamId) -> Result<Vec<(Intent, Vec<LedgerEntry>)>> {
+        Ok(self.lock().intents.get(stream).cloned().unwrap_or_default())
+    }
+
+    fn fulfilled(&self, stream: &StreamId) -> Result<()> {
+        self.lock().intents.remove(stream);
         Ok(())
     }
 

@@ -236,19 +236,7 @@ pub trait Sink: Send + Sync {
         table: &Arc<TableSpec>,
         delivery: Delivery,
     ) -> impl Future<Output = Result<Pushed<Self::Txn>>> + Send {
-        async move {
-            let Delivery { changes, letters, checkpoint } = delivery;
-            let mut txn = self.begin(stream, table).await?;
-            let applied = if changes.is_empty() { Applied::default() } else { txn.apply(changes).await? };
-            if !applied.contested.is_empty() || !applied.refused.is_empty() {
-                return Ok(Pushed::Contested { txn, applied, letters, checkpoint });
-            }
-            if !letters.is_empty() {
-                txn.reject(letters).await?;
-            }
-            let committed = txn.commit(checkpoint).await?;
-            Ok(Pushed::Committed(applied, committed))
-        }
+        step_by_step(self, stream, table, delivery)
     }
 
     /// How many deliveries may be on their way at once. Those of one stream are
@@ -270,6 +258,26 @@ pub trait Sink: Send + Sync {
     /// # Errors
     /// When the sink is not reachable.
     fn finish(&self, report: &Report) -> impl Future<Output = Result<()>> + Send;
+}
+
+/// One step of a delivery after the other: what [`Sink::push`] does unless a sink knows better.
+pub(crate) async fn step_by_step<S: Sink + ?Sized>(
+    sink: &S,
+    stream: &StreamId,
+    table: &Arc<TableSpec>,
+    delivery: Delivery,
+) -> Result<Pushed<S::Txn>> {
+    let Delivery { changes, letters, checkpoint } = delivery;
+    let mut txn = sink.begin(stream, table).await?;
+    let applied = if changes.is_empty() { Applied::default() } else { txn.apply(changes).await? };
+    if !applied.contested.is_empty() || !applied.refused.is_empty() {
+        return Ok(Pushed::Contested { txn, applied, letters, checkpoint });
+    }
+    if !letters.is_empty() {
+        txn.reject(letters).await?;
+    }
+    let committed = txn.commit(checkpoint).await?;
+    Ok(Pushed::Committed(applied, committed))
 }
 
 /// One batch, all or nothing.

@@ -77,6 +77,12 @@ struct Kinds {
     upserts: u64,
 }
 
+/// What so many upserts did, of which none needs a decision any more.
+pub(super) fn counted(upserts: u64, inserted: u64, updated: u64, deleted: u64) -> Applied {
+    let unchanged = upserts.saturating_sub(inserted + updated);
+    Applied { inserted, updated, unchanged, deleted, ..Applied::default() }
+}
+
 impl Push<'_> {
     /// Sends it; `session` is given back as soon as everything is on its way.
     pub(super) async fn send(&self, session: MutexGuard<'_, Session>, link: &Link) -> Result<Sent, Failure> {
@@ -129,8 +135,7 @@ impl Push<'_> {
         let row = merged?;
         let count = |index| row.try_get::<_, i64>(index).map(i64::unsigned_abs);
         let (updated, deleted, inserted) = (count(0)?, count(1)?, count(2)?);
-        let unchanged = upserts.saturating_sub(inserted + updated);
-        let applied = Applied { inserted, updated, unchanged, deleted, ..Applied::default() };
+        let applied = counted(upserts, inserted, updated, deleted);
         Ok(Sent::Committed(applied, Committed { sequence: closed? }))
     }
 
@@ -159,8 +164,7 @@ impl Push<'_> {
         }
         guarded?;
         let sequence = closed?;
-        let unchanged = upserts.saturating_sub(inserted + updated);
-        let applied = Applied { inserted, updated, unchanged, deleted, ..Applied::default() };
+        let applied = counted(upserts, inserted, updated, deleted);
         Ok(Sent::Committed(applied, Committed { sequence }))
     }
 

@@ -2,7 +2,7 @@
 
 use aqe_sync_core::meet::{Contested, Settled, Stored, contributions_from_json};
 use aqe_sync_core::{
-    Applied, Change, Checkpoint, Committed, ContentHash, Contributor, DeadLetter, Error, Json, Operation, Result, Row,
+    Applied, Change, Checkpoint, Committed, ContentHash, Contributor, DeadLetter, Error, Operation, Result, Row,
     SinkTxn, StreamId, Timestamp, failpoint,
 };
 use std::sync::Arc;
@@ -19,10 +19,10 @@ use super::failure::Failure;
 use super::lane::Session;
 use super::link::Link;
 use super::order::Order;
-use super::push::fill;
+use super::push::{counted, fill};
 use super::statements::Dialect;
 use super::table::{Parameters, Table};
-use super::wire::{Raw, read};
+use super::wire::{columns, json};
 
 /// A transaction on a PostgreSQL hub.
 pub struct PostgresTxn {
@@ -162,8 +162,7 @@ impl PostgresTxn {
         failpoint!("postgres-txn-merged");
         let (updated, deleted, inserted, contested) = (updated?, deleted?, inserted?, contested?);
         let open = contested.iter().filter(|row| is_upsert(changes, row)).count();
-        let unchanged = (upserts as u64).saturating_sub(inserted + updated + open as u64);
-        Ok((Applied { inserted, updated, unchanged, deleted, ..Applied::default() }, contested))
+        Ok((counted((upserts as u64).saturating_sub(open as u64), inserted, updated, deleted), contested))
     }
 
     fn images(&self, changes: Vec<Change>, rows: Vec<SqlRow>) -> Result<Vec<Contested>, Failure> {
@@ -185,21 +184,9 @@ impl PostgresTxn {
         let (source, stream): (&str, &str) = (row.try_get(1)?, row.try_get(2)?);
         let deleted = row.try_get(3)?;
         let hash = ContentHash::from_i64(row.try_get(4)?);
-        let json = |index| -> Result<Option<Json>, Failure> {
-            let raw: Raw<'_> = row.try_get(index)?;
-            let value = read(raw, aqe_sync_core::ColumnType::Json, self.dialect.vectors.kind());
-            Ok(match value {
-                Some(aqe_sync_core::Value::Json(json)) => Some(json),
-                _ => None,
-            })
-        };
-        let merged_from = json(5)?.and_then(|json| contributions_from_json(table, json.as_str()).ok());
-        let values = table.columns().iter().enumerate().map(|(position, column)| {
-            let raw = row.try_get(7 + position)?;
-            Ok(read(raw, column.kind, self.dialect.vectors.kind()).unwrap_or(aqe_sync_core::Value::Null))
-        });
-        let values = values.collect::<Result<Vec<_>, tokio_postgres::Error>>()?;
-        let mut content = Row::new(table, values, json(6)?);
+        let merged_from = json(row, 5)?.and_then(|json| contributions_from_json(table, json.as_str()).ok());
+        let (values, _) = columns(row, table.columns(), 7, self.dialect.vectors.kind())?;
+        let mut content = Row::new(table, values, json(row, 6)?);
         let edited = hash != Some(content.hash);
         // What was stored counts, not what this version would make of it.
         content.hash = hash.unwrap_or(content.hash);

@@ -29,16 +29,7 @@ fn census(database: &Database) -> String {
 fn passes(database: &Database) {
     let case = SinkCase::new(|| async { opened(database) }).census(|| async { census(database) });
     let checked = block_on(check_sink(&case)).unwrap();
-    let rules = [
-        Rule::RowsAndCheckpointTogether,
-        Rule::RollbackLeavesNoTrace,
-        Rule::ReapplyHasNoEffect,
-        Rule::ConflictsAreExact,
-        Rule::ValuesRoundTrip,
-        Rule::ConcurrentWriters,
-        Rule::AnswersAgree,
-    ];
-    for rule in rules {
+    for rule in Rule::OF_SINKS {
         assert!(checked.of(rule) > 0, "{rule} was not checked");
     }
 }

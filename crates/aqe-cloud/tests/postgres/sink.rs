@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use aqe_cloud::postgres::schema::MAX_KEY_BYTES;
 use aqe_sync_core::digest::{DigestRequest, HashRange};
+use aqe_sync_core::testkit::values::table_of_everything;
 use aqe_sync_core::{
     Change, ColumnType, Json, Row, Sink, SinkTxn as _, StreamId, TableSpec, Timestamp, Value, conflict, meet,
 };
@@ -19,19 +20,7 @@ use crate::sink_world::{
 const COLUMNS: usize = 10;
 
 fn everything(name: &str) -> Arc<TableSpec> {
-    TableSpec::builder(name)
-        .key("id", ColumnType::Text)
-        .key("n", ColumnType::Int)
-        .column("b", ColumnType::Bool)
-        .column("i", ColumnType::Int)
-        .column("f", ColumnType::Float)
-        .column("t", ColumnType::Text)
-        .column("y", ColumnType::Bytes)
-        .column("j", ColumnType::Json)
-        .column("m", ColumnType::Timestamp)
-        .column("v", ColumnType::Vector(3))
-        .build()
-        .unwrap()
+    table_of_everything(name).unwrap()
 }
 
 /// One value per row, so that a wrong one is known by its key.

@@ -1,6 +1,7 @@
 //! The embedded hub: one SQLite file, the same engine, the same catalogue.
 
 mod codec;
+mod doubles;
 mod fleet;
 mod overview;
 mod schema;
@@ -23,12 +24,13 @@ use futures::lock::{Mutex, OwnedMutexGuard};
 use futures::stream::BoxStream;
 use futures::{SinkExt as _, StreamExt as _};
 use rusqlite::{Connection, OpenFlags, params};
-use tempfile::TempDir;
 
 pub use aqe_sync_core::overview::{EnvironmentOverview, Overview, RunOverview, StreamOverview, TableOverview};
 use statements::Statements;
 use txn::{Failure, Hash, Transaction};
 
+use crate::private::PrivateFolder;
+use crate::sqlite::header;
 use crate::worker::{Worker, no_thread};
 
 /// How long to wait for another process that writes to the hub.
@@ -52,7 +54,7 @@ pub struct EmbeddedHub {
     name: String,
     identity: String,
     /// A private copy goes away with the hub.
-    _scratch: Option<TempDir>,
+    _scratch: Option<PrivateFolder>,
 }
 
 /// What lives on the hub's thread.
@@ -90,7 +92,7 @@ impl EmbeddedHub {
         let failed = |cause: std::io::Error| {
             Error::new(ErrorKind::Io, "no temporary folder for a dry run").advice("set TMPDIR").caused_by(cause)
         };
-        let folder = tempfile::tempdir().map_err(failed)?;
+        let folder = PrivateFolder::new().map_err(failed)?;
         let copy = folder.path().join("hub.db");
         if path.exists() {
             let copied = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).and_then(|from| {
@@ -103,7 +105,7 @@ impl EmbeddedHub {
         Self::open_named(&copy, &name, Some(folder))
     }
 
-    fn open_named(path: &Path, name: &str, scratch: Option<TempDir>) -> Result<Self> {
+    fn open_named(path: &Path, name: &str, scratch: Option<PrivateFolder>) -> Result<Self> {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).map_err(|cause| {
                 Error::new(ErrorKind::Io, format!("the folder {} cannot be created ({cause})", folder.display()))
@@ -113,6 +115,14 @@ impl EmbeddedHub {
             })?;
         }
         let failed = |error| hub_error(name, "opening", error);
+        // SQLite takes a file of less than a page for an empty one, and writes over it.
+        let start = header::start(path, header::MAGIC.len() as u64).unwrap_or_default();
+        if !start.is_empty() && start != header::MAGIC {
+            return Err(failed(rusqlite::Error::SqliteFailure(
+                rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_NOTADB),
+                None,
+            )));
+        }
         let mut connection = Connection::open(path).map_err(failed)?;
         connection.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
         connection.set_prepared_statement_cache_capacity(64);

@@ -5,18 +5,26 @@ use std::fmt::Write as _;
 use aqe_sync_core::{ColumnType, Error, ErrorKind, Quoted, Result, TableSpec, failpoint};
 use rusqlite::{Connection, OptionalExtension as _};
 
-use super::hub_error;
+use super::{doubles, hub_error};
 
 /// `aqeh` in ASCII: tells a hub from any other SQLite file
 /// (<https://www.sqlite.org/fileformat2.html#application_id>).
 const APPLICATION_ID: i32 = 0x6171_6568;
 
-/// Numbered upgrades of the bookkeeping tables; `user_version` counts those applied.
-const MIGRATIONS: [&str; 4] = [
-    include_str!("migrations/0001_bookkeeping.sql"),
-    include_str!("migrations/0002_settled_letters.sql"),
-    include_str!("migrations/0003_instances.sql"),
-    include_str!("migrations/0005_fleet.sql"),
+/// One numbered upgrade.
+enum Migration {
+    Sql(&'static str),
+    /// What depends on the tables that are there.
+    Code(fn(&Connection) -> rusqlite::Result<()>),
+}
+
+/// Numbered upgrades; `user_version` counts those applied.
+const MIGRATIONS: [Migration; 5] = [
+    Migration::Sql(include_str!("migrations/0001_bookkeeping.sql")),
+    Migration::Sql(include_str!("migrations/0002_settled_letters.sql")),
+    Migration::Sql(include_str!("migrations/0003_instances.sql")),
+    Migration::Code(doubles::keep_signs),
+    Migration::Sql(include_str!("migrations/0005_fleet.sql")),
 ];
 
 /// Makes sure that the file is a hub of this version, creating what is missing.
@@ -51,7 +59,11 @@ fn migrate(connection: &mut Connection, name: &str) -> Result<()> {
     // Asked again under the lock: another process may have been faster.
     let version: usize = transaction.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(failed)?;
     for migration in MIGRATIONS.iter().skip(version) {
-        transaction.execute_batch(migration).map_err(failed)?;
+        match migration {
+            Migration::Sql(sql) => transaction.execute_batch(sql),
+            Migration::Code(upgrade) => upgrade(&transaction),
+        }
+        .map_err(failed)?;
     }
     transaction
         .execute(
@@ -113,8 +125,7 @@ fn create_table(table: &TableSpec) -> String {
 }
 
 /// How a column type is stored: moments as ISO 8601 text, vectors as float32
-/// little-endian, JSON as its text, booleans as 0 and 1. Tables made by earlier
-/// versions have REAL where doubles are ANY now: both are read alike.
+/// little-endian, JSON as its text, booleans as 0 and 1.
 fn sql_type(kind: ColumnType) -> &'static str {
     match kind {
         ColumnType::Bool | ColumnType::Int => "INTEGER",

@@ -23,7 +23,7 @@ impl Magic {
     pub(crate) fn of(start: &[u8]) -> Self {
         match start {
             [] => Self::Empty,
-            _ if start.starts_with(b"SQLite format 3\0") => Self::Sqlite,
+            _ if start.starts_with(MAGIC) => Self::Sqlite,
             _ if start.starts_with(b"redb\x1a\x0a\xa9\x0d\x0a") => Self::Redb,
             _ if start.starts_with(b"RFE1") => Self::Encrypted,
             _ => Self::Unknown,
@@ -38,6 +38,9 @@ impl Magic {
         Ok(Self::of(&start(path, 16)?))
     }
 }
+
+/// What every SQLite file begins with.
+pub(crate) const MAGIC: &[u8] = b"SQLite format 3\0";
 
 /// The first bytes of a file, fewer if it is shorter.
 pub(crate) fn start(path: &Path, length: u64) -> io::Result<Vec<u8>> {

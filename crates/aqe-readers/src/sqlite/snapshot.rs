@@ -16,10 +16,10 @@ use std::time::Duration;
 
 use aqe_sync_core::{Error, ErrorKind, Result, Retry, SourceName};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
-use tempfile::TempDir;
 
 use super::header::{self, Header, Magic, beside};
 use crate::SourceFile;
+use crate::private::PrivateFolder;
 use crate::snapshot::PAUSES;
 use crate::stat::{self, Stat};
 
@@ -41,7 +41,7 @@ pub(super) struct Snapshot {
     /// What must still be true of a file that is read in place.
     unchanged: Option<Quiet>,
     /// A private copy goes away with the snapshot.
-    _copy: Option<TempDir>,
+    _copy: Option<PrivateFolder>,
 }
 
 impl std::fmt::Debug for Snapshot {
@@ -165,8 +165,8 @@ fn copy_wal(file: &SourceFile, before: Stat, wal_before: Option<&[u8]>) -> Resul
     open_copy(file, folder, &copy, before.size)
 }
 
-fn private_copy(file: &SourceFile, size: u64) -> Result<(TempDir, std::path::PathBuf), Failure> {
-    let folder = tempfile::Builder::new().prefix("aqe-sync-").tempdir().map_err(|cause| {
+fn private_copy(file: &SourceFile, size: u64) -> Result<(PrivateFolder, std::path::PathBuf), Failure> {
+    let folder = PrivateFolder::new().map_err(|cause| {
         Failure::Final(
             Error::new(ErrorKind::Io, format!("no temporary folder for a copy of {size} bytes ({cause})"))
                 .during(format!("reading {}", file.name))
@@ -199,7 +199,7 @@ fn copy_file(from: &Path, to: &Path, file: &SourceFile) -> Result<(), Failure> {
     Ok(())
 }
 
-fn open_copy(file: &SourceFile, folder: TempDir, copy: &Path, size: u64) -> Result<Snapshot, Failure> {
+fn open_copy(file: &SourceFile, folder: PrivateFolder, copy: &Path, size: u64) -> Result<Snapshot, Failure> {
     let opened = Connection::open(copy).and_then(|connection| {
         // Saves a copy and a system call per page. Only here: a file that another program
         // cuts short while it is mapped ends the process.
@@ -254,7 +254,7 @@ fn backup(file: &SourceFile, before: Stat, last: bool) -> Result<Snapshot, Failu
     if hot_journal(file) {
         return roll_back_copy(file, before);
     }
-    let folder = tempfile::Builder::new().prefix("aqe-sync-").tempdir().map_err(|cause| {
+    let folder = PrivateFolder::new().map_err(|cause| {
         Failure::Final(stat::io_error(&file.name, cause).advice("set TMPDIR to a folder with room"))
     })?;
     let copy = folder.path().join("copy.db");

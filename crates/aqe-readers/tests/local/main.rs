@@ -3,6 +3,7 @@
 mod changes;
 mod damaged;
 mod discovery;
+mod doubles;
 mod locked;
 mod modes;
 mod project;

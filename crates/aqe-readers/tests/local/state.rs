@@ -3,9 +3,14 @@
 use std::fs;
 
 use aqe_readers::{EmbeddedHub, LedgerFile};
-use aqe_sync_core::{Engine, Environment, ErrorKind, Mode, Options, Report, Silent, Sink as _, Status};
+use aqe_sync_core::ledger::{Intent, LedgerEntry};
+use aqe_sync_core::{
+    ContentHash, Engine, Environment, ErrorKind, KeyHash, Ledger as _, LocalHash, Mode, Options, Report, Silent,
+    Sink as _, Status, StreamId,
+};
 use futures::executor::block_on;
 use rusqlite::Connection;
+use rusqlite::types::Value;
 
 use crate::project::{Project, ROOT_DB, V2, assert_says};
 
@@ -63,6 +68,56 @@ fn a_ledger_of_garbage_or_cut_off_is_moved_aside_and_rebuilt() {
 }
 
 #[test]
+fn a_ledger_made_before_intents_were_kept_goes_on_as_it_is() {
+    let project = synced();
+    let ledger = Connection::open(project.ledger_path()).expect("a ledger");
+    let entries = || -> Vec<Vec<u8>> {
+        let ledger = Connection::open(project.ledger_path()).expect("a ledger");
+        let mut statement = ledger.prepare("SELECT entries FROM segments").expect("a ledger");
+        statement.query_map([], |row| row.get(0)).and_then(Iterator::collect).expect("entries")
+    };
+    let before = entries();
+    ledger.execute_batch("DROP TABLE intents; PRAGMA user_version = 1").expect("as it was");
+    drop(ledger);
+    assert!(!project.sync().totals.changed_anything());
+    assert_eq!(entries(), before, "it was not begun anew");
+    let folder = project.ledger_path().parent().expect("in a folder").to_owned();
+    let aside = fs::read_dir(folder).expect("readable").filter_map(Result::ok);
+    assert!(!aside.into_iter().any(|entry| entry.file_name().to_string_lossy().contains("damaged")));
+    assert_follows(&project, "as before");
+}
+
+#[test]
+fn intents_outlive_the_process_and_are_believed_whole_or_not_at_all() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("ledger.db");
+    let stream = StreamId { environment: "laptop".into(), source: "a.db".into(), stream: "notes".into() };
+    let entry = |number: u64| LedgerEntry {
+        key: KeyHash(u128::from(number)),
+        local: Some(LocalHash(number)),
+        content: ContentHash::from_i64(number.cast_signed()),
+    };
+    let intent = |run: &str, commits| Intent { run_id: run.to_owned(), since: 7, commits };
+    let open = || LedgerFile::open(&path, "a hub").expect("opened");
+    open().intend(&stream, &intent("first", 1), &[entry(1)]).expect("written");
+    assert_eq!(open().load(&stream).expect("sound").expect("begun").sequence, 7);
+    open().append(&stream, 8, &[entry(1)]).expect("written");
+    for (commits, entries) in [(1, vec![entry(2)]), (2, vec![entry(3), entry(4)])] {
+        open().intend(&stream, &intent("second", commits), &entries).expect("written");
+    }
+    let intended = open().intended(&stream).expect("sound");
+    assert_eq!(intended, [(intent("second", 1), vec![entry(2)]), (intent("second", 2), vec![entry(3), entry(4)])]);
+    assert_eq!(open().load(&stream).expect("sound").expect("there").sequence, 8, "what is intended moves nothing on");
+
+    let damage = "UPDATE intents SET entries = substr(entries, 1, 32) WHERE commits = 2";
+    Connection::open(&path).and_then(|ledger| ledger.execute_batch(damage)).expect("damaged");
+    assert_eq!(open().intended(&stream).expect("readable"), []);
+    open().fulfilled(&stream).expect("written");
+    let left = Connection::open(&path).expect("a ledger");
+    assert_eq!(left.query_row("SELECT count(*) FROM intents", [], |row| row.get(0)), Ok(0));
+}
+
+#[test]
 fn an_old_copy_of_the_ledger_is_noticed() {
     let project = synced();
     let old = fs::read(project.ledger_path()).expect("a ledger");
@@ -99,6 +154,19 @@ fn another_database_is_refused_as_a_hub_and_stays_as_it_is() {
 }
 
 #[test]
+fn a_small_file_of_somebody_else_is_not_written_over() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("notes.txt");
+    for content in ["x", "remember the milk", &"long ".repeat(300)] {
+        fs::write(&path, content).expect("written");
+        let Err(error) = EmbeddedHub::open(&path) else { panic!("{content} was taken for a hub") };
+        assert_eq!(error.kind(), ErrorKind::Malformed);
+        assert_says(&error.to_string(), &["notes.txt", "no SQLite database", "restore it"]);
+        assert_eq!(fs::read_to_string(&path).expect("still there"), content);
+    }
+}
+
+#[test]
 fn a_hub_of_a_newer_version_is_refused_with_both_versions() {
     let project = synced();
     let hub = Connection::open(project.hub_path()).expect("opened");
@@ -107,7 +175,7 @@ fn a_hub_of_a_newer_version_is_refused_with_both_versions() {
     let before = fs::read(project.hub_path()).expect("read");
     let Err(error) = project.try_sync(|options| options) else { panic!("it was taken") };
     assert_eq!(error.kind(), ErrorKind::Incompatible);
-    assert_says(&error.to_string(), &["hub.db", "schema version 99", "versions up to 3", "newer one"]);
+    assert_says(&error.to_string(), &["hub.db", "schema version 99", "versions up to 4", "newer one"]);
     assert!(before == fs::read(project.hub_path()).expect("read"));
 }
 
@@ -271,4 +339,23 @@ fn two_installations_under_one_name_are_told_so_and_delete_nothing_of_each_other
     project.edit(ROOT_DB, "DELETE FROM patterns");
     let report = sync_from(&project, "here");
     assert_eq!((report.status, report.totals.deleted), (Status::Ok, 1), "{report:#?}");
+}
+
+#[test]
+fn the_hubs_history_says_what_the_report_says() {
+    let project = Project::with(V2, ROOT_DB);
+    for mode in [Mode::Incremental, Mode::Full, Mode::Append] {
+        let report = project.sync_as(mode);
+        let kept = |sql: &str| project.rows(&format!("{sql} = '{}'", report.run_id));
+        let [row] = &kept("SELECT mode, status, totals, errors FROM sync_history WHERE run_id")[..] else {
+            panic!("one row per run")
+        };
+        let totals = serde_json::json!(report.totals);
+        let text = |text: &str| Value::Text(text.to_owned());
+        assert_eq!(row[..2], [text(report.mode.as_str()), text(report.status.as_str())]);
+        assert_eq!((&row[2], &row[3]), (&text(&totals.to_string()), &Value::Null));
+        let events = kept("SELECT payload -> 'totals' FROM events WHERE payload ->> 'run_id'");
+        assert_eq!(events.len(), usize::from(report.totals.changed_anything()), "{mode:?}");
+        assert!(events.iter().all(|event| event[0] == text(&totals.to_string())), "{events:?}");
+    }
 }

@@ -18,7 +18,7 @@ use crate::config::{Hub, Settings};
 use crate::exit::{Exit, Failure};
 use crate::output::Terminal;
 use crate::project;
-use aqe_readers::RunLock;
+use aqe_readers::{RunLock, remove_leftovers};
 
 /// What every command works with.
 pub(crate) struct Context<'a> {
@@ -52,6 +52,7 @@ impl Context<'_> {
             self.terminal
                 .say(&crate::output::plain(&format!("{held}; waiting for up to {} s", self.patience.as_secs())));
         };
+        remove_leftovers();
         let lock = RunLock::acquire(&path, &format!("aqe-sync {command}"), self.patience, &mut waiting)?;
         lock.warning().into_iter().for_each(|warning| self.terminal.warning(warning));
         Ok((lock, created))

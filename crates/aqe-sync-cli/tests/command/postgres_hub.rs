@@ -4,7 +4,7 @@ use std::process::Output;
 
 use aqe_sync_workspace::postgres::{Cluster, Database};
 
-use crate::program::{run, said, sample};
+use crate::program::{json, run, said, sample};
 
 struct Project {
     folder: tempfile::TempDir,
@@ -189,4 +189,17 @@ fn the_file_says_what_a_new_hub_is_like() {
     std::fs::write(project.folder.path().join("aqe-sync.toml"), "[postgres]\nvectors = \"most\"\n").expect("written");
     let (code, said) = project.run(&[]);
     assert!(code == 3 && said.contains("pgvector"), "{said}");
+}
+
+#[test]
+fn the_hubs_history_says_what_the_report_says() {
+    let project = Project::new();
+    for arguments in [&["--json"][..], &["--json", "--full"]] {
+        let report = json(&project.run_at(&project.database.url(), arguments));
+        let run = report["run_id"].as_str().expect("an id");
+        let kept = project.database.psql(&format!("SELECT totals FROM aqe.sync_history WHERE run_id = '{run}'"));
+        let kept: serde_json::Value = serde_json::from_str(kept.trim()).expect("one row");
+        assert_eq!(kept, report["totals"]);
+        assert_eq!(kept["read"], 814);
+    }
 }

@@ -27,7 +27,7 @@ struct World {
 
 impl World {
     fn sync(&self) -> Run {
-        program::run(self.project.root(), &self.hub.url(), &[])
+        program::run(&self.project.root(), &self.hub.url(), &[])
     }
 
     fn restore(&self, number: usize) {
@@ -41,7 +41,7 @@ impl World {
         let again = self.sync();
         again.changed_nothing();
         same("the hub after one more run", &self.hub.dump(), &hub);
-        let verified = program::run(self.project.root(), &self.hub.url(), &["verify", "--deep"]);
+        let verified = program::run(&self.project.root(), &self.hub.url(), &["verify", "--deep"]);
         // Where all was done before the end, nothing is left to warn of again.
         assert!(run.code == again.code || run.code == 1, "{run:?}");
         Left { hub, ledger, verified: verified.streams(), codes: [again.code, verified.code] }
@@ -79,7 +79,7 @@ fn every(world: &World, theirs: &str) {
         world.project.keep(number);
         world.hub.keep(number);
         let sources = world.project.bytes();
-        let (run, reached) = program::traced(world.project.root(), &world.hub.url(), slow);
+        let (run, reached) = program::traced(&world.project.root(), &world.hub.url(), slow);
         let undisturbed = world.left(&run);
         if *matches {
             assert_eq!(undisturbed.codes, [0, 0], "{name}: the hub holds what the sources hold");
@@ -123,7 +123,7 @@ impl World {
         const TRIES: usize = 4;
         (0..TRIES).any(|_| {
             self.restore(number);
-            program::ended(self.project.root(), &self.hub.url(), slow, end).is_ok()
+            program::ended(&self.project.root(), &self.hub.url(), slow, end).is_ok()
         })
     }
 }
@@ -143,7 +143,7 @@ fn chosen(times: usize, again: bool) -> Vec<usize> {
 #[test]
 fn over_the_embedded_hub() {
     let project = Project::new();
-    let hub = Hub::embedded(project.root());
+    let hub = Hub::embedded(&project.root());
     every(&World { project, hub }, "postgres-");
 }
 

@@ -7,6 +7,8 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
+use crate::project;
+
 const SIGABRT: i32 = 6;
 
 /// A finished run.
@@ -33,6 +35,7 @@ fn program(root: &Path, hub: &str, arguments: &[&str]) -> Command {
             command.env_remove(name);
         }
     }
+    command.env("TMPDIR", project::temporary(root));
     command.current_dir(root).arg("--root").arg(root).args(["--json", "--hub", hub]).args(arguments);
     command
 }
@@ -49,6 +52,8 @@ fn finished(output: &Output) -> Run {
 pub(crate) fn run(root: &Path, hub: &str, arguments: &[&str]) -> Run {
     let run = finished(&program(root, hub, arguments).output().expect("the program runs"));
     run.adds_up();
+    let left = std::fs::read_dir(project::temporary(root)).expect("readable").count();
+    assert_eq!(left, 0, "private copies, its own or of a run that was ended");
     run
 }
 

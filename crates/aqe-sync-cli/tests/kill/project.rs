@@ -17,11 +17,17 @@ pub(crate) struct Project {
     kept: TempDir,
 }
 
+/// Where a project's runs keep what is temporary.
+pub(crate) fn temporary(root: &Path) -> PathBuf {
+    root.with_file_name("temporary")
+}
+
 impl Project {
     /// Two databases of the sample project, each with the tables that a run is to find.
     pub(crate) fn new() -> Self {
-        let temporary = || tempfile::tempdir().expect("a folder");
-        let project = Self { folder: temporary(), kept: temporary() };
+        let folder = || tempfile::tempdir().expect("a folder");
+        let project = Self { folder: folder(), kept: folder() };
+        std::fs::create_dir(temporary(&project.root())).expect("created");
         let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/sample-project");
         for (file, tables) in [
             (".swarm/memory.db", &["memory_entries", "patterns"][..]),
@@ -37,8 +43,8 @@ impl Project {
         project
     }
 
-    pub(crate) fn root(&self) -> &Path {
-        self.folder.path()
+    pub(crate) fn root(&self) -> PathBuf {
+        self.folder.path().join("project")
     }
 
     pub(crate) fn ledger(&self) -> PathBuf {
@@ -67,7 +73,7 @@ impl Project {
 
     fn sources(&self) -> Vec<PathBuf> {
         let mut files = Vec::new();
-        collect(self.root(), &mut files);
+        collect(&self.root(), &mut files);
         files
     }
 

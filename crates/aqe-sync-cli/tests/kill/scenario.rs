@@ -84,11 +84,10 @@ fn second(project: &Project, hub: &Hub) {
          ALTER TABLE goap_plans RENAME COLUMN goal TO goal_id;
          DELETE FROM patterns WHERE id = 'both-3'; DELETE FROM goap_goals WHERE rowid = 1",
     );
-    // Somebody else's hand in the hub, on a row that changes here as well. It is in the first batch:
-    // where a ledger is out of step, what it was based on is not known, and it is written over.
+    // Somebody else's hand in the hub, on rows that change here as well, in the first batch and in a later one.
     hub.execute(
         "UPDATE hub.claude_flow_memory SET content_hash = content_hash + 1, category = 'edited' \
-         WHERE key = 'large/0003'",
+         WHERE key IN ('large/0003', 'large/0300')",
     );
 }
 

@@ -61,7 +61,7 @@ impl Machine {
     }
 
     fn sync(&self, hub: &str) -> program::Run {
-        program::run(self.project.root(), hub, &[])
+        program::run(&self.project.root(), hub, &[])
     }
 }
 
@@ -151,7 +151,7 @@ impl Sequence<'_> {
         let others = if matches!(self.hub, Hub::Embedded { .. }) { "postgres-" } else { "embedded-" };
         let names: Vec<&str> = listed::all().filter(|name| !name.starts_with(others)).collect();
         let end = End { failpoint: names[self.random.usize(..names.len())], time: self.random.usize(1..=3) };
-        match program::ended(machine.project.root(), &self.hub.url(), "", end) {
+        match program::ended(&machine.project.root(), &self.hub.url(), "", end) {
             Ok(()) => {
                 println!("  {} ended at {end:?}", machine.environment);
                 self.done.ends += 1;
@@ -207,8 +207,7 @@ impl Sequence<'_> {
             let again = machine.sync(&self.hub.url());
             again.ended_with(0);
             again.changed_nothing();
-            let root = machine.project.root();
-            program::run(root, &self.hub.url(), &["verify", "--deep"]).ended_with(0);
+            program::run(&machine.project.root(), &self.hub.url(), &["verify", "--deep"]).ended_with(0);
             machine.sync(&twin.url()).ended_with(0);
         }
         let (found, wanted) = (live(&self.hub), live(&twin));

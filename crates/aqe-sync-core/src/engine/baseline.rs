@@ -4,12 +4,14 @@ use std::collections::HashSet;
 
 use futures::StreamExt as _;
 
+use super::reconcile::reconcile;
 use super::{Run, Sink};
 use crate::failpoint;
 use crate::hash::{KeyHash, LocalHash};
-use crate::ledger::{LedgerEntry, LedgerStream};
+use crate::ledger::{Intent, LedgerEntry, LedgerStream};
 use crate::plan::Diff;
 use crate::report::Mode;
+use crate::sink::StreamState;
 use crate::source::StreamSpec;
 use crate::verify::Found;
 use crate::{ContentHash, Result, StreamId};
@@ -44,37 +46,53 @@ impl Baseline {
     }
 
     /// Asks the ledger, or the hub where the ledger is not to be asked or out of step.
+    /// `state` is what the hub last knew of the stream.
     pub(super) async fn load<S: Sink>(
         run: &Run<'_, S>,
         id: &StreamId,
         spec: &StreamSpec,
-        sequence: u64,
+        state: Option<&StreamState>,
         foreign: bool,
     ) -> Result<Self> {
+        let sequence = state.map_or(0, |state| state.sequence);
         if let Some(found) = run.options.repair.as_ref().and_then(|repair| repair.of(id)) {
             return Self::found(run, id, sequence, found, foreign);
         }
         let loaded = run.ledger.load(id)?;
-        let stale = loaded.as_ref().is_some_and(|known| known.sequence != sequence);
-        let ledger = loaded.filter(|_| !stale);
+        let out_of_step = loaded.as_ref().is_some_and(|known| known.sequence != sequence);
         let full = run.options.mode == Mode::Full;
-        if let Some(known) = ledger {
-            if !full {
-                return Ok(Self::of(known.entries, None));
+        let loaded = match loaded {
+            Some(known) if !out_of_step && !full => return Ok(Self::of(known.entries, None)),
+            Some(known) if !out_of_step => {
+                let hub = ask_hub(run, id, spec, sequence).await?;
+                return Ok(Self { damaged: hub.damaged, ..Self::of(hub.entries, Some(known.entries)) });
             }
-            let hub = ask_hub(run, id, spec, sequence).await?;
-            return Ok(Self { damaged: hub.damaged, ..Self::of(hub.entries, Some(known.entries)) });
-        }
+            loaded => loaded,
+        };
         let hub = ask_hub(run, id, spec, sequence).await?;
-        // Keys that turn out to be ours as well are remembered when they are read.
-        let rebuilt = if foreign { Vec::new() } else { hub.entries.clone() };
+        let recalled = match (&loaded, state) {
+            (Some(known), Some(state)) if !foreign => run.recall(id, known, state, &hub.entries)?,
+            _ => None,
+        };
+        let rebuilt = match &recalled {
+            // Keys that turn out to be ours as well are remembered when they are read.
+            _ if foreign => Vec::new(),
+            Some(recalled) => recalled.clone(),
+            None => hub.entries.clone(),
+        };
         // A stale ledger goes even if nothing takes its place: what is appended
         // to it from now on would vouch for its old entries.
-        if stale || sequence > 0 {
+        if out_of_step || sequence > 0 {
             run.ledger.replace(id, &LedgerStream { sequence, entries: rebuilt })?;
             failpoint!("engine-ledger-replaced");
         }
-        Ok(Self { damaged: hub.damaged, foreign, ..Self::of(hub.entries, None) })
+        let compared = match recalled {
+            // As if the acknowledgement had come.
+            Some(recalled) if full => Self::of(hub.entries, Some(recalled)),
+            Some(recalled) => Self::of(recalled, None),
+            None => Self::of(hub.entries, None),
+        };
+        Ok(Self { damaged: hub.damaged, foreign, ..compared })
     }
 
     /// What a comparison found in the hub. A ledger in step with it stays, and takes
@@ -170,4 +188,26 @@ async fn ask_hub<S: Sink>(run: &Run<'_, S>, id: &StreamId, spec: &StreamSpec, se
     }
     entries.sort_by_key(|entry| entry.key);
     Ok(HubSide { entries, damaged })
+}
+
+impl<S: Sink> Run<'_, S> {
+    /// What a ledger out of step would know if the last acknowledgements had come: where
+    /// all commits that it missed are known to be those that its last run asked for.
+    fn recall(
+        &self,
+        id: &StreamId,
+        known: &LedgerStream,
+        state: &StreamState,
+        hub: &[LedgerEntry],
+    ) -> Result<Option<Vec<LedgerEntry>>> {
+        let intended = self.ledger.intended(id)?;
+        let by_that_run = |intent: &Intent| intent.run_id == state.checkpoint.run_id;
+        let last =
+            intended.iter().map(|(intent, _)| intent).filter(|intent| by_that_run(intent)).map(Intent::last).max();
+        if last.is_none_or(|last| last < state.sequence) || known.sequence > state.sequence {
+            return Ok(None);
+        }
+        let durable = intended.into_iter().filter(|(intent, _)| intent.last() <= state.sequence);
+        Ok(Some(reconcile(&known.entries, durable.flat_map(|(_, entries)| entries), hub)))
+    }
 }

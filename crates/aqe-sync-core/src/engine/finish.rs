@@ -163,6 +163,7 @@ impl<'r> StreamRun<'r> {
         if self.failed() {
             self.forget(self.outbox.tally());
         }
+        self.fulfil(run);
         let counted = self.report.counters.dead_lettered;
         if counted != self.letters {
             let given = self.letters;

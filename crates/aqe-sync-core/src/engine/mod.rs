@@ -8,6 +8,7 @@ mod jobs;
 mod lanes;
 mod moved;
 mod outbox;
+mod reconcile;
 mod send;
 mod source;
 mod stream;

@@ -14,7 +14,7 @@ use super::{Run, Sink};
 use crate::Result;
 use crate::failpoint;
 use crate::hash::{KeyHash, LocalHash};
-use crate::ledger::LedgerEntry;
+use crate::ledger::{Intent, LedgerEntry};
 use crate::record::{Change, DeadLetter};
 use crate::source::BatchLimits;
 
@@ -122,7 +122,31 @@ impl<'r> StreamRun<'r> {
         let place = place.unwrap_or_else(|| Arc::new(run.lanes.stand(self.spec.table.name())));
         place.load(outbox.weight());
         let (id, table) = (self.id.clone(), Arc::clone(&self.spec.table));
-        Some(Shipment { run, id, table, place, outbox, complete, broken: Arc::clone(&self.broken) })
+        self.hub.commits += 1;
+        let intent = self.intent(run, self.hub.commits);
+        Some(Shipment { run, id, table, place, outbox, complete, intent, broken: Arc::clone(&self.broken) })
+    }
+
+    fn intent<S: Sink>(&self, run: &Run<'_, S>, commits: u64) -> Intent {
+        Intent { run_id: run.id.clone(), since: self.hub.since, commits }
+    }
+
+    /// Ends what was intended, once nothing is on its way any more.
+    pub(super) fn fulfil<S: Sink>(&mut self, run: &Run<'_, S>) {
+        let done = if self.hub.interfered {
+            // Commits were repeated, or others came between. The ledger stays out of step,
+            // but goes on telling what this run did.
+            let intent = self.intent(run, self.hub.sequence.saturating_sub(self.hub.since));
+            run.ledger.intend(&self.id, &intent, &[])
+        } else if self.hub.commits > 0 && !self.failed() {
+            run.ledger.fulfilled(&self.id)
+        } else {
+            Ok(())
+        };
+        if let Err(error) = done {
+            self.fail_sink(&error);
+        }
+        failpoint!("engine-intent-ended");
     }
 
     /// Waits until at most so many deliveries are on their way.

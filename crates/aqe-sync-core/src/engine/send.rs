@@ -10,7 +10,7 @@ use super::tally::Tally;
 use super::{Run, Sink};
 use crate::failpoint;
 use crate::hash::KeyHash;
-use crate::ledger::LedgerEntry;
+use crate::ledger::{Intent, LedgerEntry};
 use crate::meet::{Contested, Effect, Ranking, Settled, settle};
 use crate::record::{Change, DeadLetter, Operation};
 use crate::report::{Counters, Mode};
@@ -27,6 +27,8 @@ pub(super) struct Shipment<'r, S> {
     pub(super) outbox: Outbox,
     /// Whether the stream was read to its end.
     pub(super) complete: bool,
+    /// What is written down before it is sent.
+    pub(super) intent: Intent,
     /// Whether a delivery of the stream failed.
     pub(super) broken: Arc<AtomicBool>,
 }
@@ -53,7 +55,7 @@ pub(super) struct Sent {
 impl<S: Sink> Shipment<'_, S> {
     /// Waits for a lane and sends.
     pub(super) async fn send(self) -> Result<Sent> {
-        let Self { run, id, table, place, outbox, complete, broken } = self;
+        let Self { run, id, table, place, outbox, complete, intent, broken } = self;
         let waiting = outbox.weight();
         let mut sent = Sent::default();
         let Outbox { changes, letters, refreshed, .. } = outbox;
@@ -81,7 +83,8 @@ impl<S: Sink> Shipment<'_, S> {
             return Err(Error::new(ErrorKind::Io, "the batch before this one was not written").retry(Retry::Exhausted));
         }
         let delivery = Delivery { changes: ours, letters, checkpoint: run.checkpoint(complete) };
-        let pushed = sent.push(run, &id, &table, delivery, &decided, refreshed).await;
+        let terms = Terms { run, id: &id, table: &table, decided: &decided, refreshed, intent: &intent };
+        let pushed = sent.push(terms, delivery).await;
         if pushed.is_err() {
             // Before the lane is free for the next one.
             broken.store(true, Ordering::Relaxed);
@@ -91,16 +94,22 @@ impl<S: Sink> Shipment<'_, S> {
     }
 }
 
+/// What a delivery is sent on.
+struct Terms<'s, 'r, S> {
+    run: &'s Run<'r, S>,
+    id: &'s StreamId,
+    table: &'s Arc<TableSpec>,
+    /// See [`super::baseline::Base`].
+    decided: &'s HashSet<KeyHash>,
+    /// So many entries, the first ones, are none of the sink's concern.
+    refreshed: usize,
+    intent: &'s Intent,
+}
+
 impl Sent {
-    async fn push<S: Sink>(
-        &mut self,
-        run: &Run<'_, S>,
-        id: &StreamId,
-        table: &Arc<TableSpec>,
-        delivery: Delivery,
-        decided: &HashSet<KeyHash>,
-        refreshed: usize,
-    ) -> Result<()> {
+    async fn push<S: Sink>(&mut self, terms: Terms<'_, '_, S>, delivery: Delivery) -> Result<()> {
+        let Terms { run, id, table, decided, refreshed, intent } = terms;
+        run.ledger.intend(id, intent, &self.entries[refreshed..])?;
         failpoint!("engine-push-before");
         let given = Tally::of(&delivery.changes, delivery.letters.len());
         self.letters = given.letters;
@@ -117,8 +126,14 @@ impl Sent {
                 given.check(&applied, sent.map(|entry| (entry.key, entry.content.is_some())))?;
                 given.check_letters(letters.len())?;
                 self.count_applied(&applied);
+                let keys = |change: &Change| change.key.hash();
+                let mut corrected: HashSet<KeyHash> = applied.refused.iter().map(|(change, _)| keys(change)).collect();
+                corrected.extend(applied.contested.iter().map(|contested| keys(&contested.change)));
                 letters.extend(self.refuse(table, applied.refused));
                 let settled = self.settle(run, id, table, applied.contested, decided);
+                // What was decided may be neither side's content.
+                let entries = self.entries[refreshed..].iter().filter(|entry| corrected.contains(&entry.key));
+                run.ledger.intend(id, intent, &entries.copied().collect::<Vec<_>>())?;
                 if !settled.is_empty() {
                     txn.resolve(settled).await?;
                     failpoint!("engine-resolved");

@@ -60,6 +60,10 @@ pub(super) struct StreamRun<'r> {
 #[derive(Default)]
 pub(super) struct HubSide {
     pub(super) sequence: u64,
+    /// Its sequence when the stream began.
+    pub(super) since: u64,
+    /// How many commits this run has asked for.
+    pub(super) commits: u64,
     /// Whether its last checkpoint is one of a stream not read to its end.
     pub(super) open: bool,
     /// Whether another process wrote to this stream meanwhile.
@@ -108,11 +112,12 @@ impl<'r> StreamRun<'r> {
             Err(error) => this.fail_sink(error),
         }
         this.hub.sequence = state.map_or(0, |state| state.sequence);
+        this.hub.since = this.hub.sequence;
         this.hub.open = state.is_some_and(|state| !state.checkpoint.complete);
         if this.failed() {
             return this;
         }
-        match Baseline::load(run, &this.id, &this.spec, this.hub.sequence, foreign).await {
+        match Baseline::load(run, &this.id, &this.spec, state, foreign).await {
             Ok(baseline) => this.baseline = baseline,
             Err(error) => this.fail_sink(&error),
         }

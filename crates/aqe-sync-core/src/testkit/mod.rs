@@ -35,7 +35,7 @@ mod transform;
 pub mod values;
 mod violation;
 
-pub use fault::{Fault, FaultySink, FaultySource, FaultyTxn, Gate, SinkStep, SourceStep};
+pub use fault::{Fault, Faulty, FaultySink, FaultySource, FaultyTxn, Gate, SinkStep, SourceStep};
 pub use merge::check_merge;
 pub use policy::{check_policy, check_policy_on};
 pub use sink::{SinkCase, check_sink};

@@ -55,6 +55,17 @@ pub enum Rule {
 }
 
 impl Rule {
+    /// Those that [`super::check_sink`] always checks.
+    pub const OF_SINKS: [Self; 7] = [
+        Self::RowsAndCheckpointTogether,
+        Self::RollbackLeavesNoTrace,
+        Self::ReapplyHasNoEffect,
+        Self::ConflictsAreExact,
+        Self::ValuesRoundTrip,
+        Self::ConcurrentWriters,
+        Self::AnswersAgree,
+    ];
+
     /// The promise in words, the same for good.
     pub fn name(self) -> &'static str {
         match self {

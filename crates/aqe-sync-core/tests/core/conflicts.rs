@@ -9,24 +9,10 @@ use proptest::prelude::*;
 use crate::support::cases;
 use crate::support::memory_source::MemorySource;
 use crate::support::note::{With as _, note, notes, spec};
-use crate::support::world::World;
+use crate::support::world::{World, edit, stored};
 
 fn source(policy: &PolicySpec, records: Vec<Record>) -> MemorySource {
     MemorySource::new("a.db", spec(notes().policy(policy.clone())), records)
-}
-
-/// What the engine would have stored for a record.
-fn stored(record: Record) -> Stored {
-    let world = World::new();
-    world.run(&[&source(&PolicySpec::LocalWins, vec![record])]);
-    world.stored().into_values().next().expect("one row")
-}
-
-fn edit(world: &World, key: &str, by: &Stored) {
-    world.sink.tamper(|hub| {
-        let row = hub.rows.values_mut().find(|(known, _)| known.to_string() == key);
-        row.expect("a row").1 = by.clone();
-    });
 }
 
 #[test]
@@ -35,7 +21,7 @@ fn the_policy_decides_and_both_images_are_kept() {
         for (policy, expected) in [(PolicySpec::LocalWins, "local"), (PolicySpec::HubWins, "hub")] {
             let world = World::new();
             world.run(&[&source(&policy, vec![note("1", "old")])]);
-            edit(&world, "1", &stored(note("1", "hub")));
+            edit(&world, "1", note("1", "hub"));
             let report = world.run_as(mode, &[&source(&policy, vec![note("1", "local")])]);
             assert_eq!(report.totals.conflicts, 1, "{policy} {mode:?}");
             assert_eq!(report.streams[0].rules.get(&policy.to_string()), Some(&1));
@@ -53,7 +39,7 @@ fn what_a_policy_decided_stands_in_every_later_run() {
     let world = World::new();
     let policy = PolicySpec::HubWins;
     world.run(&[&source(&policy, vec![note("1", "old")])]);
-    edit(&world, "1", &stored(note("1", "hub")));
+    edit(&world, "1", note("1", "hub"));
     let local = source(&policy, vec![note("1", "local")]);
     world.run(&[&local]);
     let rows = world.sink.hub().rows;
@@ -129,7 +115,7 @@ proptest! {
                 }
                 if let Some(version) = step.hub {
                     hub[id] = version;
-                    edit(&world, &id.to_string(), &stored(body(id, version)));
+                    edit(&world, &id.to_string(), body(id, version));
                 }
             }
             let mode = if full { Mode::Full } else { Mode::Incremental };

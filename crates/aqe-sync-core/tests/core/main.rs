@@ -14,6 +14,7 @@ mod instances;
 mod json;
 mod lanes;
 mod limits;
+mod lost_acknowledgements;
 mod lying_sink;
 mod mapping;
 mod meeting;

@@ -60,6 +60,40 @@ struct State<P> {
     fired: usize,
 }
 
+/// Something with faults at its steps: see [`FaultySink`] and [`FaultySource`].
+#[derive(Debug)]
+pub struct Faulty<T, P> {
+    inner: T,
+    faults: Faults<P>,
+}
+
+impl<T, P: Copy + PartialEq + fmt::Debug + Sync> Faulty<T, P> {
+    /// Wraps it; no fault is planned.
+    pub fn new(inner: T) -> Self {
+        Self { inner, faults: Faults::default() }
+    }
+
+    /// Lets a step go wrong once, after `spare` more of its kind went well.
+    pub fn inject(&self, step: P, spare: usize, fault: Fault) {
+        self.faults.plan(step, spare, fault);
+    }
+
+    /// How many faults have struck. Assert it: a fault that never struck tested nothing.
+    pub fn fired(&self) -> usize {
+        self.faults.fired()
+    }
+
+    /// How many faults have not struck yet.
+    pub fn waiting(&self) -> usize {
+        self.faults.waiting()
+    }
+
+    /// What is wrapped.
+    pub fn inner(&self) -> &T {
+        &self.inner
+    }
+}
+
 impl<P> Clone for Faults<P> {
     fn clone(&self) -> Self {
         Self(Arc::clone(&self.0))

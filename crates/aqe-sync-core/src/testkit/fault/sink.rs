@@ -5,9 +5,10 @@ use std::sync::Arc;
 use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
 
-use super::{Duty, Fault, Faults, injected};
+use super::{Duty, Faults, Faulty, injected};
 use crate::digest::{Bucket, DigestRequest, HashRange};
 use crate::meet::Settled;
+use crate::sink::step_by_step;
 use crate::{
     Applied, Change, Checkpoint, Committed, ContentHash, DeadLetter, Delivery, Environment, KnownRow, Pushed, Report,
     Result, Sink, SinkTxn, StreamId, StreamState, TableSpec,
@@ -45,38 +46,9 @@ pub enum SinkStep {
 ///
 /// A delivery goes through the sink's own [`Sink::push`], unless a fault waits at one
 /// of the steps of a transaction: then it takes these steps.
-#[derive(Debug)]
-pub struct FaultySink<S> {
-    sink: S,
-    faults: Faults<SinkStep>,
-}
+pub type FaultySink<S> = Faulty<S, SinkStep>;
 
 impl<S> FaultySink<S> {
-    /// Wraps a sink; no fault is planned.
-    pub fn new(sink: S) -> Self {
-        Self { sink, faults: Faults::default() }
-    }
-
-    /// Lets a step go wrong once, after `spare` more of its kind went well.
-    pub fn inject(&self, step: SinkStep, spare: usize, fault: Fault) {
-        self.faults.plan(step, spare, fault);
-    }
-
-    /// How many faults have struck. Assert it: a fault that never struck tested nothing.
-    pub fn fired(&self) -> usize {
-        self.faults.fired()
-    }
-
-    /// How many faults have not struck yet.
-    pub fn waiting(&self) -> usize {
-        self.faults.waiting()
-    }
-
-    /// The sink itself.
-    pub fn inner(&self) -> &S {
-        &self.sink
-    }
-
     /// Rows of the sink, unless a fault is in their way.
     fn rows(
         &self,
@@ -105,27 +77,27 @@ impl<S: Sink> Sink for FaultySink<S> {
     type Txn = FaultyTxn<S::Txn>;
 
     fn name(&self) -> &str {
-        self.sink.name()
+        self.inner.name()
     }
 
     async fn identity(&self) -> Result<String> {
-        self.faults.around(SinkStep::Identity, self.sink.identity()).await
+        self.faults.around(SinkStep::Identity, self.inner.identity()).await
     }
 
     async fn prepare(&self, table: &Arc<TableSpec>) -> Result<()> {
-        self.faults.around(SinkStep::Prepare, self.sink.prepare(table)).await
+        self.faults.around(SinkStep::Prepare, self.inner.prepare(table)).await
     }
 
     async fn states(&self, environment: &Environment) -> Result<Vec<StreamState>> {
-        self.faults.around(SinkStep::States, self.sink.states(environment)).await
+        self.faults.around(SinkStep::States, self.inner.states(environment)).await
     }
 
     fn known(&self, stream: &StreamId, table: &Arc<TableSpec>) -> BoxStream<'static, Result<Vec<KnownRow>>> {
-        self.rows(|| self.sink.known(stream, table))
+        self.rows(|| self.inner.known(stream, table))
     }
 
     fn recomputed(&self, stream: &StreamId, table: &Arc<TableSpec>) -> BoxStream<'static, Result<Vec<KnownRow>>> {
-        self.rows(|| self.sink.recomputed(stream, table))
+        self.rows(|| self.inner.recomputed(stream, table))
     }
 
     fn keys_of(
@@ -134,11 +106,11 @@ impl<S: Sink> Sink for FaultySink<S> {
         table: &Arc<TableSpec>,
         hashes: Vec<ContentHash>,
     ) -> BoxStream<'static, Result<Vec<KnownRow>>> {
-        self.rows(|| self.sink.keys_of(stream, table, hashes))
+        self.rows(|| self.inner.keys_of(stream, table, hashes))
     }
 
     async fn digests(&self, wanted: Vec<DigestRequest>) -> Result<Vec<Vec<Bucket>>> {
-        self.faults.around(SinkStep::Known, self.sink.digests(wanted)).await
+        self.faults.around(SinkStep::Known, self.inner.digests(wanted)).await
     }
 
     fn known_in(
@@ -147,11 +119,11 @@ impl<S: Sink> Sink for FaultySink<S> {
         table: &Arc<TableSpec>,
         ranges: Vec<HashRange>,
     ) -> BoxStream<'static, Result<Vec<KnownRow>>> {
-        self.rows(|| self.sink.known_in(stream, table, ranges))
+        self.rows(|| self.inner.known_in(stream, table, ranges))
     }
 
     async fn begin(&self, stream: &StreamId, table: &Arc<TableSpec>) -> Result<Self::Txn> {
-        let txn = self.faults.around(SinkStep::Begin, self.sink.begin(stream, table)).await?;
+        let txn = self.faults.around(SinkStep::Begin, self.inner.begin(stream, table)).await?;
         Ok(FaultyTxn { txn, faults: self.faults.clone() })
     }
 
@@ -159,7 +131,7 @@ impl<S: Sink> Sink for FaultySink<S> {
         match self.faults.at(SinkStep::Push) {
             Duty::Reject => Err(injected(&SinkStep::Push)),
             Duty::Cut => {
-                let mut txn = self.sink.begin(stream, table).await?;
+                let mut txn = self.inner.begin(stream, table).await?;
                 txn.apply(half(delivery.changes)).await?;
                 drop(txn);
                 Err(injected(&SinkStep::Push))
@@ -167,9 +139,9 @@ impl<S: Sink> Sink for FaultySink<S> {
             duty => {
                 let steps = [SinkStep::Begin, SinkStep::Apply, SinkStep::Reject, SinkStep::Commit];
                 let pushed = if self.faults.waits_at(&steps) {
-                    self.step_by_step(stream, table, delivery).await
+                    step_by_step(self, stream, table, delivery).await
                 } else {
-                    self.sink.push(stream, table, delivery).await.map(|pushed| self.wrapped(pushed))
+                    self.inner.push(stream, table, delivery).await.map(|pushed| self.wrapped(pushed))
                 };
                 duty.afterwards(&SinkStep::Push, pushed).await
             }
@@ -177,11 +149,11 @@ impl<S: Sink> Sink for FaultySink<S> {
     }
 
     fn lanes(&self) -> usize {
-        self.sink.lanes()
+        self.inner.lanes()
     }
 
     async fn finish(&self, report: &Report) -> Result<()> {
-        self.faults.around(SinkStep::Finish, self.sink.finish(report)).await
+        self.faults.around(SinkStep::Finish, self.inner.finish(report)).await
     }
 }
 
@@ -194,26 +166,6 @@ impl<S: Sink> FaultySink<S> {
                 Pushed::Contested { txn, applied, letters, checkpoint }
             }
         }
-    }
-
-    /// As the default of [`Sink::push`].
-    async fn step_by_step(
-        &self,
-        stream: &StreamId,
-        table: &Arc<TableSpec>,
-        delivery: Delivery,
-    ) -> Result<Pushed<FaultyTxn<S::Txn>>> {
-        let Delivery { changes, letters, checkpoint } = delivery;
-        let mut txn = self.begin(stream, table).await?;
-        let applied = if changes.is_empty() { Applied::default() } else { txn.apply(changes).await? };
-        if !applied.contested.is_empty() || !applied.refused.is_empty() {
-            return Ok(Pushed::Contested { txn, applied, letters, checkpoint });
-        }
-        if !letters.is_empty() {
-            txn.reject(letters).await?;
-        }
-        let committed = txn.commit(checkpoint).await?;
-        Ok(Pushed::Committed(applied, committed))
     }
 }
 

@@ -3,7 +3,7 @@
 use futures::StreamExt as _;
 use futures::stream;
 
-use super::{Duty, Fault, Faults, injected};
+use super::{Duty, Faults, Faulty, injected};
 use crate::{Batch, BatchStream, Fingerprint, PackedRecords, ReadRequest, Result, Source, SourceName, StreamSpec};
 
 /// Where a fault of a source strikes.
@@ -21,75 +21,44 @@ pub enum SourceStep {
 ///
 /// ```
 /// use aqe_sync_core::testkit::{Fault, FaultySource, SourceStep};
-/// # use aqe_sync_core::{BatchStream, ReadRequest, Result, Source, SourceName, StreamSpec};
-/// # struct Notes;
+/// # use aqe_sync_core::{BatchStream, ReadRequest, Result, Source, SourceName, StreamSpec, batches};
+/// # struct Notes(SourceName);
 /// # impl Source for Notes {
-/// #     fn name(&self) -> &SourceName { unimplemented!() }
+/// #     fn name(&self) -> &SourceName { &self.0 }
 /// #     async fn streams(&self) -> Result<Vec<StreamSpec>> { Ok(Vec::new()) }
-/// #     fn read(&self, _: ReadRequest) -> BatchStream { unimplemented!() }
+/// #     fn read(&self, request: ReadRequest) -> BatchStream { batches(request, |_| Ok(Vec::new())) }
 /// # }
-/// let source = FaultySource::new(Notes);
+/// let source = FaultySource::new(Notes("notes.txt".into()));
 /// source.inject(SourceStep::Streams, 0, Fault::Reject);
 /// assert!(futures::executor::block_on(source.streams()).is_err());
 /// assert_eq!((source.fired(), source.waiting()), (1, 0));
 /// ```
-#[derive(Debug)]
-pub struct FaultySource<S> {
-    source: S,
-    faults: Faults<SourceStep>,
-}
-
-impl<S> FaultySource<S> {
-    /// Wraps a source; no fault is planned.
-    pub fn new(source: S) -> Self {
-        Self { source, faults: Faults::default() }
-    }
-
-    /// Lets a step go wrong once, after `spare` more of its kind went well.
-    pub fn inject(&self, step: SourceStep, spare: usize, fault: Fault) {
-        self.faults.plan(step, spare, fault);
-    }
-
-    /// How many faults have struck. Assert it: a fault that never struck tested nothing.
-    pub fn fired(&self) -> usize {
-        self.faults.fired()
-    }
-
-    /// How many faults have not struck yet.
-    pub fn waiting(&self) -> usize {
-        self.faults.waiting()
-    }
-
-    /// The source itself.
-    pub fn inner(&self) -> &S {
-        &self.source
-    }
-}
+pub type FaultySource<S> = Faulty<S, SourceStep>;
 
 impl<S: Source> Source for FaultySource<S> {
     fn name(&self) -> &SourceName {
-        self.source.name()
+        self.inner.name()
     }
 
     fn priority(&self) -> i32 {
-        self.source.priority()
+        self.inner.priority()
     }
 
     async fn streams(&self) -> Result<Vec<StreamSpec>> {
-        self.faults.around(SourceStep::Streams, self.source.streams()).await
+        self.faults.around(SourceStep::Streams, self.inner.streams()).await
     }
 
     async fn fingerprint(&self) -> Result<Option<Fingerprint>> {
-        self.faults.around(SourceStep::Fingerprint, self.source.fingerprint()).await
+        self.faults.around(SourceStep::Fingerprint, self.inner.fingerprint()).await
     }
 
     fn read(&self, request: ReadRequest) -> BatchStream {
-        let reading = Reading { batches: self.source.read(request), faults: self.faults.clone(), then: Then::GoOn };
+        let reading = Reading { batches: self.inner.read(request), faults: self.faults.clone(), then: Then::GoOn };
         stream::unfold(reading, |mut reading| async { reading.next().await.map(|batch| (batch, reading)) }).boxed()
     }
 
     fn notes(&self) -> Vec<String> {
-        self.source.notes()
+        self.inner.notes()
     }
 }
 

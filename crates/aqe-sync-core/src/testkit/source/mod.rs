@@ -13,8 +13,9 @@ pub(super) use reading::{print_of, shown};
 use super::violation::{Checked, Rule, Violation, done};
 use crate::{BatchLimits, Fingerprint, Source};
 
-/// So many batches, about, of which each is cut off: of more records they hold several.
-const CUTS: usize = 32;
+/// So many cuts, about: of more records a batch holds several, and of more batches not
+/// each is cut off, but those at the beginning, at the end, and evenly between.
+const CUTS: usize = 24;
 
 type Making<'a, T> = Box<dyn Fn() -> LocalBoxFuture<'a, T> + 'a>;
 
@@ -24,15 +25,15 @@ type Making<'a, T> = Box<dyn Fn() -> LocalBoxFuture<'a, T> + 'a>;
 ///
 /// ```
 /// use aqe_sync_core::testkit::SourceCase;
-/// # use aqe_sync_core::{BatchStream, ReadRequest, Result, Source, SourceName, StreamSpec};
-/// # struct Notes;
+/// # use aqe_sync_core::{BatchStream, ReadRequest, Result, Source, SourceName, StreamSpec, batches};
+/// # struct Notes(SourceName);
 /// # impl Source for Notes {
-/// #     fn name(&self) -> &SourceName { unimplemented!() }
+/// #     fn name(&self) -> &SourceName { &self.0 }
 /// #     async fn streams(&self) -> Result<Vec<StreamSpec>> { Ok(Vec::new()) }
-/// #     fn read(&self, _: ReadRequest) -> BatchStream { unimplemented!() }
+/// #     fn read(&self, request: ReadRequest) -> BatchStream { batches(request, |_| Ok(Vec::new())) }
 /// # }
 /// # fn add_a_note() {}
-/// let case = SourceCase::new(|| async { Notes }).changed_by(|| async { add_a_note() });
+/// let case = SourceCase::new(|| async { Notes("notes.txt".into()) }).changed_by(|| async { add_a_note() });
 /// ```
 pub struct SourceCase<'a, S> {
     open: Making<'a, S>,
@@ -159,12 +160,13 @@ async fn repeatable<S: Source>(
     Ok(())
 }
 
-/// Breaks readings off at every batch: what was read and what the next reading adds to
-/// it are the whole, as the engine puts them together.
+/// Breaks readings off at batches from the first to the last: what was read and what the
+/// next reading adds to it are the whole, as the engine puts them together.
 async fn cuts<S: Source>(case: &SourceCase<'_, S>, whole: &Reading, checked: &mut Checked) -> Result<(), Violation> {
     let portion = limits(whole.count().div_ceil(CUTS));
     let all = read(&(case.open)().await, None, portion, checked).await?.batches;
-    for cut in 0..=all {
+    let between = all.div_ceil(CUTS).max(1);
+    for cut in (0..=all).filter(|cut| cut % between == 0 || *cut == 1 || cut + 1 >= all) {
         let source = (case.open)().await;
         let part = read_part(&source, portion, cut).await?;
         let beyond = part.beyond(whole);

@@ -9,12 +9,13 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use aqe_sync_core::meet::Stored;
 use aqe_sync_core::{
-    DynSource, Engine, Environment, MemoryLedger, Mode, Options, Report, Silent, StreamId, StreamReport, Value,
+    DynSource, Engine, Environment, MemoryLedger, Mode, Options, Record, Report, Silent, StreamId, StreamReport, Value,
 };
 use futures::executor::block_on;
 
 use super::memory_sink::MemorySink;
 use super::memory_source::MemorySource;
+use super::note::{notes, spec};
 
 pub(crate) const ENVIRONMENT: &str = "laptop";
 
@@ -114,6 +115,22 @@ impl World {
 /// The report of the first stream.
 pub(crate) fn first(report: &Report) -> &StreamReport {
     &report.streams[0]
+}
+
+/// What the engine would have stored for a record.
+pub(crate) fn stored(record: Record) -> Stored {
+    let world = World::new();
+    world.run(&[&MemorySource::new("a.db", spec(notes()), vec![record])]);
+    world.stored().into_values().next().expect("one row")
+}
+
+/// Somebody else's hand in the hub: its row is that of this record now.
+pub(crate) fn edit(world: &World, key: &str, record: Record) {
+    let by = stored(record);
+    world.sink.tamper(|hub| {
+        let row = hub.rows.values_mut().find(|(known, _)| known.to_string() == key);
+        row.expect("a row").1 = by;
+    });
 }
 
 pub(crate) fn stream_id(source: &str) -> StreamId {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use aqe_sync_core::digest::{Bucket, DigestRequest};
-use aqe_sync_core::meet::{Settled, Stored};
+use aqe_sync_core::meet::{Contested, Settled, Stored};
 use aqe_sync_core::{
     Applied, Change, Checkpoint, Committed, DeadLetter, Environment, Json, KnownRow, Operation, Report, Result, Row,
     Sink, SinkTxn, StreamId, StreamState, TableSpec, Value,
@@ -28,6 +28,10 @@ pub(super) enum Flaw {
     KeepsALetter,
     /// Counts what is there already as new.
     Recounts,
+    /// Counts deletes that find nothing to delete.
+    CountsEveryDelete,
+    /// Has deletes of its own tombstones decided.
+    ContestsTombstones,
     /// Applies one change that needs a decision.
     MissesAConflict,
     /// Shows a conflict without the contributions of others.
@@ -122,6 +126,22 @@ impl BrokenTxn {
     fn applied(&self, mut applied: Applied) -> Applied {
         match self.of.flaw {
             Flaw::Recounts => applied.inserted += std::mem::take(&mut applied.unchanged),
+            Flaw::CountsEveryDelete => {
+                let deletes = self.changes.iter().filter(|change| matches!(change.operation, Operation::Delete));
+                let contested = applied.contested.iter().map(|one| &one.change.operation);
+                let contested = contested.filter(|operation| matches!(operation, Operation::Delete)).count();
+                applied.deleted = (deletes.count() - contested) as u64;
+            }
+            Flaw::ContestsTombstones => {
+                let hub = self.of.sink.hub();
+                for change in self.changes.iter().filter(|change| matches!(change.operation, Operation::Delete)) {
+                    let id = (self.stream.environment.clone(), self.table.name().to_string(), change.key.hash());
+                    let stored = hub.rows.get(&id).map(|(_, stored)| stored).filter(|stored| stored.deleted);
+                    let contested =
+                        stored.map(|existing| Contested { change: change.clone(), existing: existing.clone() });
+                    applied.contested.extend(contested);
+                }
+            }
             Flaw::HidesContributions => {
                 applied.contested.iter_mut().for_each(|one| one.existing.merged_from.clear());
             }

@@ -44,6 +44,8 @@ fn every_flaw_of_a_sink_is_named_by_its_rule() {
         (Flaw::KeepsAnInsert, Rule::RollbackLeavesNoTrace),
         (Flaw::KeepsALetter, Rule::RollbackLeavesNoTrace),
         (Flaw::Recounts, Rule::ReapplyHasNoEffect),
+        (Flaw::CountsEveryDelete, Rule::ReapplyHasNoEffect),
+        (Flaw::ContestsTombstones, Rule::ReapplyHasNoEffect),
         (Flaw::MissesAConflict, Rule::ConflictsAreExact),
         (Flaw::HidesContributions, Rule::ConflictsAreExact),
         (Flaw::LosesAnUpdate, Rule::ConcurrentWriters),
