@@ -134,6 +134,11 @@ impl LocalSink {
             formats: Formats::default(),
             backups,
             backed_up: state.scratch,
+            later: restored
+                .iter()
+                .flat_map(|restored| &restored.keys)
+                .map(|(table, key)| (table.clone(), key.hash()))
+                .collect(),
             retracted: Arc::clone(&retracted),
             open: None,
         };

@@ -1,6 +1,8 @@
 //! One delivery, in one transaction on the agent's file: each record is looked up, decided
 //! and written by itself.
 
+use std::collections::HashSet;
+
 use aqe_sync_core::fleet::{Absorbed, Kept, Pulled, Shown, Step, Written};
 use aqe_sync_core::{
     Applied, Change, Environment, Error, ErrorKind, Key, KeyHash, Operation, Result, Retry, Row, TableSpec,
@@ -23,6 +25,8 @@ pub(super) struct Delivery<'a> {
     /// The places for the table of this delivery.
     pub(super) places: Vec<&'a Place>,
     pub(super) numbers: &'a Numbers,
+    /// See [`super::work::Work::later`].
+    pub(super) later: &'a HashSet<(String, KeyHash)>,
     pub(super) pending: Vec<Pending>,
     /// Rows that were taken out.
     pub(super) retracted: u64,
@@ -80,7 +84,15 @@ impl<'a> Delivery<'a> {
         let entry = self.state.by_hub_key(&self.file.name, hub.name().as_str(), key, self.numbers.current)?;
         let found = self.find(key, entry.as_ref())?;
         let remembered = entry.as_ref().and_then(|entry| entry.json.as_deref());
-        let remembered = remembered.map(|json| Absorbed::from_json(hub, json)).transpose()?;
+        let mut remembered = remembered.map(|json| Absorbed::from_json(hub, json)).transpose()?;
+        if let (None, Some((_, local))) = (&remembered, &found)
+            && self.later.contains(&(hub.name().to_string(), key.hash()))
+        {
+            // Older than the notes go back, or than the first pull of the key: what of the row
+            // is whose nobody can tell. Others' events must not become one's own.
+            let shown = Shown::Written(Box::new(Written::of(hub, &local.row)));
+            remembered = Some(Absorbed { own: pulled.restored.clone(), shown });
+        }
         let row = found.as_ref().map(|(_, local)| &local.row);
         match Absorbed::step(hub, self.environment, remembered.as_ref(), row, pulled) {
             Step::Leave => Ok(Outcome::Unchanged),

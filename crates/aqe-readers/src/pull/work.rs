@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use aqe_sync_core::fleet::Kept;
 use aqe_sync_core::{
-    Applied, Change, Checkpoint, DeadLetter, Environment, Error, Result, StreamId, TableSpec, failpoint,
+    Applied, Change, Checkpoint, DeadLetter, Environment, Error, KeyHash, Result, StreamId, TableSpec, failpoint,
 };
 use rusqlite::Connection;
 
@@ -29,6 +29,8 @@ pub(super) struct Work {
     pub(super) formats: Formats,
     pub(super) backups: PathBuf,
     pub(super) backed_up: bool,
+    /// Keys that were written after the file was copied that it was restored from.
+    pub(super) later: HashSet<(String, KeyHash)>,
     pub(super) retracted: Arc<AtomicU64>,
     pub(super) open: Option<Open>,
 }
@@ -74,6 +76,7 @@ impl Work {
             formats: &mut self.formats,
             places: self.places.iter().filter(|place| place.hub.name() == open.hub.name()).collect(),
             numbers: &numbers,
+            later: &self.later,
             pending: std::mem::take(&mut open.pending),
             retracted: 0,
         };

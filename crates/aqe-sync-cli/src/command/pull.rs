@@ -184,9 +184,9 @@ pub(super) fn targets(
         files.clone().find(same)
     });
     found.map(|file| vec![file]).ok_or_else(|| {
-        let names: Vec<String> = files.map(|file| file.name.to_string()).collect();
+        let all: Vec<String> = files.map(|file| file.name.to_string()).collect();
         let shown = named.display();
-        Failure::usage(format!("flag --target: {shown} is none of the sources here: {}", names.join(", ")))
+        Failure::usage(format!("flag --target: {shown} is none of the sources here: {}", all.join(", ")))
     })
 }
 

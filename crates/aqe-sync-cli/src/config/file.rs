@@ -103,13 +103,13 @@ fn postgres_layer(section: &Section<'_>) -> Result<PostgresLayer, Failure> {
 
 fn pull_layer(section: &Section<'_>) -> Result<PullLayer, Failure> {
     Ok(PullLayer {
-        tables: section.list_of("tables", |name| match tables::find(name) {
-            Some(_) => Ok(()),
-            None => {
-                let known: Vec<&str> = tables::all().iter().map(|table| table.name().as_str()).collect();
-                let nearest = nearest(name, &known).map(|nearest| format!("; did you mean {nearest}?"));
-                Err(format!("there is no hub table {name:?}{}", nearest.unwrap_or_default()))
+        tables: section.list_of("tables", |name| {
+            if tables::find(name).is_some() {
+                return Ok(());
             }
+            let known: Vec<&str> = tables::all().iter().map(|table| table.name().as_str()).collect();
+            let nearest = nearest(name, &known).map(|nearest| format!("; did you mean {nearest}?"));
+            Err(format!("there is no hub table {name:?}{}", nearest.unwrap_or_default()))
         })?,
         min_confidence: section.share("min_confidence")?,
         min_environments: section.count("min_environments")?,
