@@ -14,4 +14,5 @@ mod redb_file;
 mod sqlite_file;
 mod sqlite_rows;
 mod timestamps;
+mod tunnel_frames;
 mod values;
