@@ -80,6 +80,7 @@ fn tunnel_session() {
             if session.take(frame).is_err() {
                 break;
             }
+            session.deliver(1_000);
             assert!(session.room() <= WINDOW);
             assert!(session.progress() <= given + bytes.len() as u64);
             opened |= session.is_open();

@@ -63,7 +63,7 @@ fn googles_own_client_works_through_the_relay_and_ends_with_its_last_connection(
     let relay = Relay::start(address.port());
     let gcloud = Gcloud::new(instance()).program(program).relay(relay.url());
     run(async {
-        let link = connect(&address, &gcloud).await.unwrap_or_else(|error| panic!("{error}"));
+        let link = connect(&address, &gcloud).await.unwrap_or_else(|error| panic!("{error}; {:?}", relay.requests()));
         let sum =
             "SELECT sum(length(a)) FROM (SELECT repeat(md5(n::text), 100) AS a FROM generate_series(1, 2000) n) s";
         link.simple_query(sum).await.unwrap();

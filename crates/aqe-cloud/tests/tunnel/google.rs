@@ -217,11 +217,6 @@ fn where_nobody_has_credentials_it_is_said_how_to_get_some() {
     for (places, kind, says) in [
         (nowhere(), ErrorKind::NotFound, "/nowhere/gcloud cannot be run"),
         (Places { gcloud: failing, ..nowhere() }, ErrorKind::PermissionDenied, "do not have an active account"),
-        (
-            Places { gcloud: gcloud(&Folder::new(), "echo two words"), ..nowhere() },
-            ErrorKind::NotFound,
-            "cannot be run",
-        ),
         (Places { named: Some("/nowhere/key.json".into()), ..nowhere() }, ErrorKind::NotFound, "/nowhere/key.json"),
         (
             Places { named: Some(folder.file("a", "{\"x\": Zq7}")), ..nowhere() },

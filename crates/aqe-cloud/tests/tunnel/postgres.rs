@@ -19,7 +19,7 @@ fn tls_is_spoken_with_the_database_inside_the_tunnel() {
         .start();
     let relay = Relay::start(cluster.port());
     let parts = || AddressParts::new().host("localhost").user("postgres").connect_timeout(Duration::from_secs(30));
-    let roots = || Roots::File(cluster.certificates().expect("it has some").ca_file().to_owned());
+    let roots = || Roots::File(cluster.certificates().ca_file().to_owned());
     run(async {
         let address = parts().ssl_mode(SslMode::VerifyFull).roots(roots()).build().unwrap();
         let link = connect(&address, &tunnel(&relay)).await.unwrap();

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use futures::SinkExt as _;
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request as HttpRequest, Response};
@@ -95,7 +96,8 @@ async fn serve(stream: TcpStream, target: u16, shared: &Arc<Shared>, sessions: &
             let order = orders.borrow().clone();
             match order {
                 Order::Close(code, reason) => {
-                    drive.send_last(closing(code, &reason)).await?;
+                    // A client that is gone needs no word.
+                    let _ = drive.send_last(closing(code, &reason)).await;
                     if code == 4004 { Stop::Lost(reason) } else { Stop::Done }
                 }
                 Order::None | Order::Restart => {
@@ -107,6 +109,7 @@ async fn serve(stream: TcpStream, target: u16, shared: &Arc<Shared>, sessions: &
     };
     match stop {
         Stop::Lost(_) => {
+            drive.disconnect();
             *lock(&slot.parked) = Some(drive);
             slot.free.notify_one();
         }
@@ -114,7 +117,12 @@ async fn serve(stream: TcpStream, target: u16, shared: &Arc<Shared>, sessions: &
             lock(sessions).remove(&sid);
             drive.send_last(closing(4008, &what)).await?;
         }
-        Stop::Closed(..) | Stop::Done => drop(lock(sessions).remove(&sid)),
+        Stop::Closed(..) | Stop::Done => {
+            lock(sessions).remove(&sid);
+            // What was sent before the end arrives before the end.
+            let undelivered = drive.undelivered();
+            drive.near.write_all(&undelivered).await?;
+        }
     }
     Ok(())
 }
@@ -198,7 +206,6 @@ async fn go_on(
         slot.taken_over.notify_one();
         slot.free.notified().await;
     };
-    drive.exchange.lost();
     let greeting = match drive.exchange.session.rejoined(received) {
         Ok(greeting) => greeting,
         Err(violation) => {
@@ -207,12 +214,12 @@ async fn go_on(
             return Ok(None);
         }
     };
-    let greeted = socket.send(Message::Binary(greeting.message())).await;
-    drive.replace(socket);
-    if let Err(error) = greeted {
+    if let Err(error) = socket.send(Message::Binary(greeting.message())).await {
+        drive.disconnect();
         *lock(&slot.parked) = Some(drive);
         return Err(error);
     }
+    drive.replace(socket);
     Ok(Some((slot, drive)))
 }
 

@@ -82,7 +82,6 @@ impl Gcloud {
         arguments.push(format!("--local-host-port=localhost:{port}"));
         arguments.push(format!("--zone={}", instance.zone));
         arguments.push(format!("--project={}", instance.project));
-        arguments.push(format!("--network-interface={}", instance.interface));
         arguments.push("--quiet".into());
         arguments.extend(self.relay.iter().map(|url| format!("--iap-tunnel-url-override={url}")));
         arguments

@@ -35,7 +35,8 @@ impl<T> Transport for T where T: Stream<Item = Result<Message, SocketError>> + S
 /// A near end and a transport, and the session between them.
 pub(crate) struct Drive<N, T> {
     pub(crate) near: N,
-    transport: T,
+    /// None between two of them.
+    transport: Option<T>,
     pub(crate) exchange: Exchange,
     /// Says that the near end has closed.
     farewell: Message,
@@ -61,7 +62,7 @@ where
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
             near,
-            transport,
+            transport: Some(transport),
             exchange,
             farewell,
             near_ended: false,
@@ -76,9 +77,15 @@ where
         }
     }
 
+    /// Lets go of a transport that is of no more use, so that the other side sees it, too.
+    pub(crate) fn disconnect(&mut self) {
+        self.transport = None;
+        self.exchange.lost();
+    }
+
     /// Goes on over another transport.
     pub(crate) fn replace(&mut self, transport: T) {
-        self.transport = transport;
+        self.transport = Some(transport);
         (self.unflushed, self.closing) = (false, false);
         (self.idle, self.patience) = (None, None);
         self.heard = Instant::now();
@@ -88,7 +95,10 @@ where
     /// Sends a message that nothing follows.
     #[cfg(feature = "testkit")]
     pub(crate) async fn send_last(&mut self, message: Message) -> Result<(), SocketError> {
-        self.transport.send(message).await
+        match &mut self.transport {
+            Some(transport) => transport.send(message).await,
+            None => Err(SocketError::ConnectionClosed),
+        }
     }
 
     /// Gives what came in and was not delivered, where somebody may still read it.
@@ -117,6 +127,7 @@ where
 
     /// From the session to the transport.
     fn send(&mut self, context: &mut Context<'_>) -> Result<bool, Stop> {
+        let Some(transport) = self.transport.as_mut() else { return Err(unconnected()) };
         let mut moved = false;
         if self.exchange.session.owes_ack() && self.idle.is_none() {
             self.idle = Some(Box::pin(sleep(IDLE)));
@@ -126,7 +137,7 @@ where
             self.idle = None;
         }
         while !self.closing {
-            match self.transport.poll_ready_unpin(context) {
+            match transport.poll_ready_unpin(context) {
                 Poll::Pending => break,
                 Poll::Ready(Err(error)) => return Err(self.exchange.broke(&error)),
                 Poll::Ready(Ok(())) => {}
@@ -139,11 +150,11 @@ where
                 }
                 None => break,
             };
-            self.transport.start_send_unpin(message).map_err(|error| self.exchange.broke(&error))?;
+            transport.start_send_unpin(message).map_err(|error| self.exchange.broke(&error))?;
             (moved, self.unflushed) = (true, true);
         }
         if self.unflushed {
-            match self.transport.poll_flush_unpin(context) {
+            match transport.poll_flush_unpin(context) {
                 Poll::Pending => {}
                 Poll::Ready(Ok(())) => {
                     self.unflushed = false;
@@ -163,12 +174,16 @@ where
         while !self.exchange.inbound.is_empty() && !self.deaf {
             match Pin::new(&mut self.near).poll_write(context, &self.exchange.inbound) {
                 Poll::Pending => break,
-                Poll::Ready(Ok(written)) if written > 0 => self.exchange.inbound.advance(written),
+                Poll::Ready(Ok(written)) if written > 0 => {
+                    self.exchange.inbound.advance(written);
+                    self.exchange.session.deliver(written);
+                }
                 Poll::Ready(_) => self.deaf = true,
             }
             moved = true;
         }
         if self.deaf {
+            self.exchange.session.deliver(self.exchange.inbound.len());
             self.exchange.inbound.clear();
         }
         moved
@@ -176,9 +191,10 @@ where
 
     /// From the transport to the session.
     fn receive(&mut self, context: &mut Context<'_>) -> Result<bool, Stop> {
+        let Some(transport) = self.transport.as_mut() else { return Err(unconnected()) };
         let mut moved = false;
         while self.exchange.listens() {
-            let Poll::Ready(next) = self.transport.poll_next_unpin(context) else { break };
+            let Poll::Ready(next) = transport.poll_next_unpin(context) else { break };
             self.heard = Instant::now();
             self.exchange.take(next)?;
             moved = true;
@@ -210,6 +226,7 @@ where
         {
             return Poll::Ready(Stop::Done);
         }
+        let Some(transport) = self.transport.as_mut() else { return Poll::Ready(unconnected()) };
         loop {
             ready!(self.ping.poll_tick(context));
             if !self.exchange.listens() {
@@ -220,16 +237,20 @@ where
                 return Poll::Ready(Stop::Lost(format!("nothing came for {} s", SILENCE.as_secs())));
             }
             // Where there is no room for a ping, there are bytes on their way that ask the same.
-            if self.transport.poll_ready_unpin(context).is_ready() {
-                let pinged = self.transport.start_send_unpin(Message::Ping(Bytes::new()));
+            if transport.poll_ready_unpin(context).is_ready() {
+                let pinged = transport.start_send_unpin(Message::Ping(Bytes::new()));
                 if let Err(error) = pinged {
                     return Poll::Ready(self.exchange.broke(&error));
                 }
                 self.unflushed = true;
-                if let Poll::Ready(Err(error)) = self.transport.poll_flush_unpin(context) {
+                if let Poll::Ready(Err(error)) = transport.poll_flush_unpin(context) {
                     return Poll::Ready(self.exchange.broke(&error));
                 }
             }
         }
     }
+}
+
+fn unconnected() -> Stop {
+    Stop::Lost("there is no transport".to_owned())
 }

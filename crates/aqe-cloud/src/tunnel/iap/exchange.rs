@@ -6,14 +6,17 @@ use tokio_tungstenite::tungstenite::{self, Message};
 use super::frame::Frame;
 use super::session::Session;
 
-/// So much is kept for a reader that is slow; then the relay is not listened to any more.
-const INBOUND: usize = 256 << 10;
+/// A relay whose window is no larger is never kept waiting with its acknowledgements.
+const LEAST_LIMIT: usize = 1 << 20;
 
 /// A session, and what came in over it and was not read yet.
 #[derive(Debug)]
 pub(crate) struct Exchange {
     pub(crate) session: Session,
     pub(crate) inbound: BytesMut,
+    /// So much is kept for a reader that is slow, even from a relay that minds no acknowledgements;
+    /// then it is not listened to any more.
+    limit: usize,
     /// What the relay said before it closed.
     long_close: Option<(u32, String)>,
 }
@@ -34,18 +37,21 @@ pub(crate) enum Stop {
 impl Exchange {
     /// The client's.
     pub(crate) fn new(window: usize) -> Self {
-        Self { session: Session::new(window), inbound: BytesMut::new(), long_close: None }
+        let limit = window.max(LEAST_LIMIT);
+        Self { session: Session::new(window), inbound: BytesMut::new(), limit, long_close: None }
     }
 
     /// The relay's.
     #[cfg(feature = "testkit")]
     pub(crate) fn serving(sid: Bytes, window: usize) -> Self {
-        Self { session: Session::serving(sid, window), inbound: BytesMut::new(), long_close: None }
+        let session = Session::serving(sid, window);
+        // The window of the client bounds it; gcloud has none.
+        Self { session, inbound: BytesMut::new(), limit: usize::MAX, long_close: None }
     }
 
     /// Whether there is room for what the relay may send next.
     pub(crate) fn listens(&self) -> bool {
-        self.inbound.len() < INBOUND
+        self.inbound.len() < self.limit
     }
 
     /// Forgets a transport.

@@ -109,7 +109,7 @@ impl Pump {
                     None => return Some(Some(given_up(&why))),
                 },
             };
-            self.drive.exchange.lost();
+            self.drive.disconnect();
             let attempt = async {
                 sleep(pause).await;
                 resumed(&self.dialer, &mut self.drive.exchange).await

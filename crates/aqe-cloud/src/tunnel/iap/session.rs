@@ -43,6 +43,8 @@ pub struct Session {
     /// So far this transport got.
     sent: u64,
     received: u64,
+    /// What was handed on; the rest waits for a slow reader.
+    delivered: u64,
     acknowledged: u64,
 }
 
@@ -99,6 +101,7 @@ impl Session {
             confirmed: 0,
             sent: 0,
             received: 0,
+            delivered: 0,
             acknowledged: 0,
         }
     }
@@ -159,15 +162,15 @@ impl Session {
     }
 
     /// Returns the next frame to send, if there is one: acknowledgements that are due go first.
-    /// `idle` says that nothing else is going on, so that whatever arrived is acknowledged.
+    /// `idle` says that nothing else is going on, so that whatever was handed on is acknowledged.
     pub fn next(&mut self, idle: bool) -> Option<Frame> {
         if !self.is_open() {
             return None;
         }
-        let unacknowledged = self.received - self.acknowledged;
+        let unacknowledged = self.delivered.saturating_sub(self.acknowledged);
         if unacknowledged >= ACKNOWLEDGE_AFTER || idle && unacknowledged > 0 {
-            self.acknowledged = self.received;
-            return Some(Frame::Ack(self.received));
+            self.acknowledged = self.delivered;
+            return Some(Frame::Ack(self.delivered));
         }
         let chunk = self.kept.get(self.sent_chunks)?.clone();
         self.sent_chunks += 1;
@@ -175,9 +178,16 @@ impl Session {
         Some(Frame::Data(chunk))
     }
 
-    /// Whether something arrived that was not acknowledged.
+    /// Whether something was handed on that was not acknowledged.
     pub fn owes_ack(&self) -> bool {
-        self.is_open() && self.received > self.acknowledged
+        self.is_open() && self.delivered > self.acknowledged
+    }
+
+    /// Says that so many of the bytes that arrived were handed on. Only they are acknowledged, so
+    /// that the other side stops before what waits here grows without bound: this side must not stop
+    /// listening, because acknowledgements come the same way.
+    pub fn deliver(&mut self, bytes: usize) {
+        self.delivered = self.received.min(self.delivered + bytes as u64);
     }
 
     /// Takes a frame of the relay's; gives the bytes that came in it.

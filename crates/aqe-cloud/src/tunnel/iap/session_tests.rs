@@ -66,14 +66,19 @@ fn data_is_split_to_what_a_frame_takes_and_bounded_by_the_window() {
 }
 
 #[test]
-fn what_arrived_is_acknowledged_after_two_full_frames_or_when_idle() {
+fn what_was_handed_on_is_acknowledged_after_two_full_frames_or_when_idle() {
     let mut session = open();
     session.take(Frame::Data(vec![0; MAX_DATA].into())).expect("data");
+    assert_eq!(session.next(true), None, "nobody has it yet");
+    session.deliver(MAX_DATA);
     assert_eq!(session.next(false), None);
     assert_eq!(session.next(true), Some(Frame::Ack(16_384)));
     assert_eq!(session.next(true), None, "once");
     session.take(Frame::Data(vec![0; MAX_DATA].into())).expect("data");
     session.take(Frame::Data(vec![0; MAX_DATA].into())).expect("data");
+    session.deliver(MAX_DATA);
+    assert_eq!(session.next(false), None);
+    session.deliver(MAX_DATA);
     assert_eq!(session.next(false), Some(Frame::Ack(49_152)));
 }
 
@@ -90,6 +95,7 @@ fn after_a_loss_what_the_relay_has_is_dropped_and_the_rest_sent_again() {
     session.take(Frame::Resumed(20_000)).expect("in the middle of the second chunk");
     let again = data(&mut session).concat();
     assert_eq!(again, (20_000..40_000u32).map(|n| n.to_le_bytes()[0]).collect::<Vec<_>>());
+    session.deliver(3);
     assert!(!session.owes_ack(), "the request to resume said it");
 }
 
