@@ -11,7 +11,7 @@ use aqe_cloud::postgres::link::{Address, AddressParts, Connector as _, connect};
 use aqe_cloud::testkit::relay::Relay;
 use aqe_cloud::tunnel::Gcloud;
 use aqe_sync_core::{Error, ErrorKind, Retry};
-use aqe_sync_workspace::postgres::Cluster;
+use aqe_sync_workspace::postgres::{Certificates, Cluster};
 use tempfile::TempDir;
 
 use crate::world::{again, instance, run, told};
@@ -34,7 +34,7 @@ fn refusal(text: &str, limit: Duration) -> Error {
 }
 
 /// A user of gcloud who is known to nobody but our relay.
-fn real(folder: &TempDir) -> Option<String> {
+fn real(folder: &TempDir, authority: &Path) -> Option<String> {
     let found = Command::new("gcloud").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
     if !found.is_ok_and(|status| status.success()) {
         println!("skipped: there is no gcloud on this machine");
@@ -48,6 +48,7 @@ fn real(folder: &TempDir) -> Option<String> {
         ("CLOUDSDK_CORE_DISABLE_USAGE_REPORTING", "1".into()),
         ("CLOUDSDK_COMPONENT_MANAGER_DISABLE_UPDATE_CHECK", "1".into()),
         ("CLOUDSDK_CORE_DISABLE_PROMPTS", "1".into()),
+        ("CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE", authority.display().to_string()),
     ];
     let settings: Vec<String> = settings.iter().map(|(name, value)| format!("export {name}='{value}'")).collect();
     Some(script(folder.path(), &format!("{}\nexec gcloud \"$@\"", settings.join("\n"))))
@@ -56,11 +57,12 @@ fn real(folder: &TempDir) -> Option<String> {
 #[test]
 fn googles_own_client_works_through_the_relay_and_ends_with_its_last_connection() {
     let folder = tempfile::tempdir().unwrap();
-    let Some(program) = real(&folder) else { return };
+    let certificates = Certificates::write(folder.path(), "localhost");
+    let Some(program) = real(&folder, certificates.ca_file()) else { return };
     let database = Cluster::shared().database();
     let parts = AddressParts::parse(&database.url()).unwrap().connect_timeout(Duration::from_secs(50));
     let address = parts.build().unwrap();
-    let relay = Relay::start(address.port());
+    let relay = Relay::start_with_tls(address.port(), certificates.server_file(), certificates.server_key_file());
     let gcloud = Gcloud::new(instance()).program(program).relay(relay.url());
     run(async {
         let link = connect(&address, &gcloud).await.unwrap_or_else(|error| panic!("{error}; {:?}", relay.requests()));

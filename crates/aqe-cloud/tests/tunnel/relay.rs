@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aqe_cloud::postgres::link::Secret;
+use aqe_cloud::postgres::link::{Roots, Secret};
 use aqe_cloud::testkit::relay::Relay;
 use aqe_cloud::tunnel::FixedToken;
 use aqe_cloud::tunnel::iap::Iap;
-use aqe_sync_core::Retry;
+use aqe_sync_core::{ErrorKind, Retry};
+use aqe_sync_workspace::postgres::Certificates;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::world::{LIMIT, again, comes_back, echo, instance, noise, open, reason, run, serve, told, tunnel};
@@ -50,6 +51,23 @@ fn every_byte_arrives_over_transports_that_break_anywhere() {
         );
         assert_eq!((request.authorization.as_str(), request.parameter("project")), ("Bearer made-up", None));
     }
+}
+
+#[test]
+fn the_relay_is_known_by_its_certificate() {
+    let folder = tempfile::tempdir().unwrap();
+    let certificates = Certificates::write(folder.path(), "localhost");
+    let relay = Relay::start_with_tls(echo(), certificates.server_file(), certificates.server_key_file());
+    let with = |file: &std::path::Path| tunnel(&relay).roots(Roots::File(file.to_owned()));
+    run(async {
+        let stream = with(certificates.ca_file()).connect(LIMIT).await.unwrap();
+        relay.cut_after(100_000);
+        relay.close_now(4004, "");
+        assert!(comes_back(stream, noise(500_000)).await.unwrap());
+        let error = with(certificates.other_ca_file()).connect(LIMIT).await.expect_err("somebody else's");
+        assert_eq!((error.kind(), error.can_retry()), (ErrorKind::Refused, Retry::Never), "{error}");
+        assert!(error.to_string().contains("cannot be trusted"), "{error}");
+    });
 }
 
 #[test]

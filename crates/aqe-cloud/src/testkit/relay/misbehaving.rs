@@ -10,12 +10,12 @@ use tokio::time::{Sleep, sleep};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{Error as SocketError, Message};
 
-use super::cutting::Cutting;
+use super::Accepted;
 use super::plan::Shared;
 use crate::tunnel::iap::frame::Frame;
 
 pub(super) struct Misbehaving {
-    socket: WebSocketStream<Cutting>,
+    socket: WebSocketStream<Accepted>,
     shared: Arc<Shared>,
     /// Frames that go into one message.
     together: BytesMut,
@@ -23,7 +23,7 @@ pub(super) struct Misbehaving {
 }
 
 impl Misbehaving {
-    pub(super) fn new(socket: WebSocketStream<Cutting>, shared: Arc<Shared>) -> Self {
+    pub(super) fn new(socket: WebSocketStream<Accepted>, shared: Arc<Shared>) -> Self {
         Self { socket, shared, together: BytesMut::new(), pause: None }
     }
 

@@ -24,21 +24,30 @@ mod misbehaving;
 mod plan;
 mod server;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytes::Bytes;
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
+use tokio_rustls::TlsAcceptor;
 
 pub use self::plan::Request;
 use self::plan::{Order, Refusal, Shared};
+use crate::postgres::link::Wire;
 use crate::tunnel::iap::frame::Frame;
+
+/// A connection to the relay, with TLS or without.
+type Accepted = Box<dyn Wire>;
 
 /// A relay in front of a port of this machine, on a thread of its own. Dropping it ends it.
 pub struct Relay {
-    port: u16,
+    base: String,
     shared: Arc<Shared>,
     end: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -50,28 +59,48 @@ impl Relay {
     /// # Panics
     /// When the machine has no free port, or no thread.
     pub fn start(target: u16) -> Self {
+        Self::begin(target, None)
+    }
+
+    /// The same over TLS, as `localhost`, with a certificate and its key in PEM files. gcloud works
+    /// through no other.
+    ///
+    /// # Panics
+    /// When these are not usable, or as [`Self::start`].
+    pub fn start_with_tls(target: u16, certificate: &Path, key: &Path) -> Self {
+        let usable = "a relay's certificate and key are usable";
+        let chain = CertificateDer::pem_file_iter(certificate).expect(usable).collect::<Result<Vec<_>, _>>();
+        let key = PrivateKeyDer::from_pem_file(key).expect(usable);
+        let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .and_then(|config| config.with_no_client_auth().with_single_cert(chain.expect(usable), key));
+        Self::begin(target, Some(TlsAcceptor::from(Arc::new(config.expect(usable)))))
+    }
+
+    fn begin(target: u16, tls: Option<TlsAcceptor>) -> Self {
         let listener = server::listen().unwrap_or_else(|error| panic!("no port for a relay: {error}"));
         let port = listener.local_addr().unwrap_or_else(|error| panic!("no port for a relay: {error}")).port();
         let (end, ended) = oneshot::channel();
         let shared = Arc::new(Shared::new());
         let serving = Arc::clone(&shared);
+        let base = if tls.is_some() { format!("wss://localhost:{port}") } else { format!("ws://127.0.0.1:{port}") };
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             let runtime = runtime.unwrap_or_else(|error| panic!("no runtime for a relay: {error}"));
             runtime.block_on(async move {
                 let listener = TcpListener::from_std(listener).unwrap_or_else(|error| panic!("a relay: {error}"));
                 tokio::select! {
-                    () = server::run(listener, target, serving) => {}
+                    () = server::run(listener, target, serving, tls) => {}
                     _ = ended => {}
                 }
             });
         });
-        Self { port, shared, end: Some(end), thread: Some(thread) }
+        Self { base, shared, end: Some(end), thread: Some(thread) }
     }
 
     /// Returns its URL, for [`crate::tunnel::iap::Iap::relay`].
     pub fn url(&self) -> String {
-        format!("ws://127.0.0.1:{}/v4", self.port)
+        format!("{}/v4", self.base)
     }
 
     /// Breaks a transport after so many bytes, in both directions together. Each call is for one

@@ -10,6 +10,7 @@ use futures::SinkExt as _;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
+use tokio_rustls::TlsAcceptor;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request as HttpRequest, Response};
 use tokio_tungstenite::tungstenite::http::{HeaderValue, header};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
@@ -17,6 +18,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error as SocketError, Message};
 use tokio_tungstenite::{WebSocketStream, accept_hdr_async};
 
+use super::Accepted;
 use super::cutting::Cutting;
 use super::misbehaving::Misbehaving;
 use super::plan::{Order, Refusal, Request, Shared};
@@ -42,23 +44,35 @@ struct Slot {
 type Sessions = Mutex<HashMap<String, Arc<Slot>>>;
 
 /// Runs until it is dropped.
-pub(super) async fn run(listener: TcpListener, target: u16, shared: Arc<Shared>) {
+pub(super) async fn run(listener: TcpListener, target: u16, shared: Arc<Shared>, tls: Option<TlsAcceptor>) {
     let sessions = Arc::<Sessions>::default();
     while let Ok((stream, _)) = listener.accept().await {
-        let (shared, sessions) = (Arc::clone(&shared), Arc::clone(&sessions));
+        let (shared, sessions, tls) = (Arc::clone(&shared), Arc::clone(&sessions), tls.clone());
         tokio::spawn(async move {
             // A client that breaks off is no matter of ours.
-            let _ = serve(stream, target, &shared, &sessions).await;
+            let _ = async {
+                let stream = accept(stream, &shared, tls).await?;
+                serve(stream, target, &shared, &sessions).await
+            }
+            .await;
         });
     }
 }
 
-async fn serve(stream: TcpStream, target: u16, shared: &Arc<Shared>, sessions: &Sessions) -> Result<(), SocketError> {
+/// What is broken off breaks below TLS.
+async fn accept(stream: TcpStream, shared: &Arc<Shared>, tls: Option<TlsAcceptor>) -> Result<Accepted, SocketError> {
     stream.set_nodelay(true)?;
-    let mut orders = shared.orders.subscribe();
     let noting = Arc::clone(shared);
     let (_, small, _) = shared.manners();
     let stream = Cutting::new(stream, shared.next_cut(), small, move || noting.was_cut());
+    Ok(match tls {
+        Some(tls) => Box::new(tls.accept(stream).await?),
+        None => Box::new(stream),
+    })
+}
+
+async fn serve(stream: Accepted, target: u16, shared: &Arc<Shared>, sessions: &Sessions) -> Result<(), SocketError> {
+    let mut orders = shared.orders.subscribe();
     let refusal = shared.next_refusal();
     let mut seen = None;
     let socket = accept_hdr_async(stream, |request: &HttpRequest, response| {
@@ -229,7 +243,7 @@ fn closing(code: u16, reason: &str) -> Message {
     Message::Close(Some(CloseFrame { code: CloseCode::from(code), reason: reason[..end].into() }))
 }
 
-async fn close_with(socket: &mut WebSocketStream<Cutting>, code: u16, reason: &str) -> Result<(), SocketError> {
+async fn close_with(socket: &mut WebSocketStream<Accepted>, code: u16, reason: &str) -> Result<(), SocketError> {
     socket.send(closing(code, reason)).await?;
     socket.flush().await
 }
