@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Output;
 
+use aqe_cloud::postgres::link::AddressParts;
 use aqe_cloud::testkit::relay::Relay;
 use aqe_sync_workspace::postgres::{Cluster, Database};
 
@@ -23,9 +24,9 @@ impl Project {
         let gcloud = path.path().join("gcloud");
         std::fs::write(&gcloud, "#!/bin/sh\necho Zq7made-up\n").expect("written");
         std::fs::set_permissions(&gcloud, std::fs::Permissions::from_mode(0o755)).expect("it is ours");
-        let cluster = Cluster::shared();
-        let relay = Relay::start(cluster.port());
-        let project = Self { folder, path, database: cluster.database(), relay };
+        let database = Cluster::shared().database();
+        let relay = Relay::start(port(&database));
+        let project = Self { folder, path, database, relay };
         project.configure(&format!("relay = \"{}\"\nport = 5433", project.relay.url()));
         project
     }
@@ -50,6 +51,10 @@ impl Project {
         assert!(!all.contains("Zq7"), "the token shows: {all}");
         output
     }
+}
+
+fn port(database: &Database) -> u16 {
+    AddressParts::parse(&database.url()).and_then(AddressParts::build).expect("a URL").port()
 }
 
 const INSTANCE: [(&str, &str); 3] =
@@ -109,16 +114,16 @@ fn a_way_that_lacks_something_is_a_mistake_in_the_settings() {
 fn a_forwarded_port_that_leads_elsewhere_is_not_used() {
     let project = Project::new();
     let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port");
-    let port = listener.local_addr().expect("bound").port().to_string();
+    let elsewhere = listener.local_addr().expect("bound").port().to_string();
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let _ = std::io::Write::write_all(&mut stream.expect("a stream"), b"SSH-2.0-OpenSSH_9.6\r\n");
         }
     });
-    let output = project.run(&[("GCP_TUNNEL_PORT", &port)], &[]);
+    let output = project.run(&[("GCP_TUNNEL_PORT", &elsewhere)], &[]);
     assert_eq!(output.status.code(), Some(2), "{}", said(&output));
     assert!(said(&output).contains("an SSH server listens there"), "{}", said(&output));
-    let port = Cluster::shared().port().to_string();
+    let port = port(&project.database).to_string();
     let output = project.run(&[("GCP_TUNNEL_PORT", &port)], &[]);
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
 }
