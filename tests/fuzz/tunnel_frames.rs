@@ -62,7 +62,7 @@ fn tunnel_frames() {
 #[test]
 fn tunnel_session() {
     const WINDOW: usize = 50_000;
-    Target::new("tunnel_session", corpus("tunnel_session")).at_least(10_000).share_past(5).run(|bytes| {
+    Target::new("tunnel_session", corpus("tunnel_session")).at_least(10_000).share_past(3).run(|bytes| {
         let mut session = Session::new(WINDOW);
         let mut message = Bytes::copy_from_slice(bytes);
         let (mut given, mut opened) = (0, false);

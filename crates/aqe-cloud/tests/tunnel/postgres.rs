@@ -72,7 +72,7 @@ fn doctor_says_how_the_tunnel_is() {
     let checks = look();
     let of = |checks: &[aqe_cloud::postgres::doctor::Check], name: &str| {
         let check = checks.iter().find(|check| check.name == name);
-        check.map(|check| (check.severity, check.found.clone())).unwrap_or_else(|| panic!("{name}: {checks:?}"))
+        check.map_or_else(|| panic!("{name}: {checks:?}"), |check| (check.severity, check.found.clone()))
     };
     let (severity, found) = of(&checks, "tunnel");
     assert_eq!(severity, Severity::Ok, "{found}");

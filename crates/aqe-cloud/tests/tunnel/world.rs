@@ -39,7 +39,7 @@ pub(crate) fn serve(each: impl Fn(TcpStream) + Send + Sync + 'static) -> u16 {
 /// Gives back whatever comes.
 pub(crate) fn echo() -> u16 {
     serve(|mut stream| {
-        let mut piece = [0; 65_536];
+        let mut piece = vec![0; 65_536];
         while let Ok(length) = stream.read(&mut piece) {
             if length == 0 || stream.write_all(&piece[..length]).is_err() {
                 return;

@@ -121,7 +121,7 @@ fn a_forwarded_port_that_leads_elsewhere_is_not_used() {
         }
     });
     let output = project.run(&[("GCP_TUNNEL_PORT", &elsewhere)], &[]);
-    assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+    assert_eq!(output.status.code(), Some(3), "{}", said(&output));
     assert!(said(&output).contains("an SSH server listens there"), "{}", said(&output));
     let port = port(&project.database).to_string();
     let output = project.run(&[("GCP_TUNNEL_PORT", &port)], &[]);

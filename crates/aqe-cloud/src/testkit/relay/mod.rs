@@ -130,7 +130,7 @@ impl Relay {
         self.shared.refuse(Refusal::Messages(messages, None));
     }
 
-    /// Closes all WebSockets that are open with this code; their sessions end, but for code 4004.
+    /// Closes every transport that is open with this code; their sessions end, but for code 4004.
     pub fn close_now(&self, code: u16, reason: &str) {
         self.shared.orders.send_replace(Order::Close(code, reason.to_owned()));
     }

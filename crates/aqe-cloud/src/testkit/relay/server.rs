@@ -1,4 +1,5 @@
 //! Takes requests, and serves sessions.
+#![expect(clippy::result_large_err, reason = "the WebSocket library wants refusals so")]
 
 use std::collections::HashMap;
 use std::io;
@@ -141,7 +142,6 @@ async fn serve(stream: Accepted, target: u16, shared: &Arc<Shared>, sessions: &S
     Ok(())
 }
 
-#[expect(clippy::result_large_err, reason = "the WebSocket library wants the answer so")]
 fn answer(
     request: &HttpRequest,
     mut response: Response,
@@ -239,8 +239,11 @@ async fn go_on(
 
 fn closing(code: u16, reason: &str) -> Message {
     // A close frame has room for 123 bytes.
-    let end = reason.floor_char_boundary(reason.len().min(120));
-    Message::Close(Some(CloseFrame { code: CloseCode::from(code), reason: reason[..end].into() }))
+    let mut reason = reason.to_owned();
+    while reason.len() > 120 {
+        reason.pop();
+    }
+    Message::Close(Some(CloseFrame { code: CloseCode::from(code), reason: reason.into() }))
 }
 
 async fn close_with(socket: &mut WebSocketStream<Accepted>, code: u16, reason: &str) -> Result<(), SocketError> {

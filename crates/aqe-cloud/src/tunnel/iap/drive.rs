@@ -32,6 +32,16 @@ pub(crate) trait Transport:
 impl<T> Transport for T where T: Stream<Item = Result<Message, SocketError>> + Sink<Message, Error = SocketError> + Unpin
 {}
 
+/// Whether the near end has closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    No,
+    /// What it wrote before is still to be sent.
+    Known,
+    /// The other side was told.
+    Said,
+}
+
 /// A near end and a transport, and the session between them.
 pub(crate) struct Drive<N, T> {
     pub(crate) near: N,
@@ -40,11 +50,10 @@ pub(crate) struct Drive<N, T> {
     pub(crate) exchange: Exchange,
     /// Says that the near end has closed.
     farewell: Message,
-    near_ended: bool,
+    ending: Ending,
     /// Nobody reads the near end any more.
     deaf: bool,
     unflushed: bool,
-    closing: bool,
     piece: Box<[u8]>,
     idle: Option<Pin<Box<Sleep>>>,
     patience: Option<Pin<Box<Sleep>>>,
@@ -65,10 +74,9 @@ where
             transport: Some(transport),
             exchange,
             farewell,
-            near_ended: false,
+            ending: Ending::No,
             deaf: false,
             unflushed: false,
-            closing: false,
             piece: vec![0; PIECE].into_boxed_slice(),
             idle: None,
             patience: None,
@@ -86,7 +94,7 @@ where
     /// Goes on over another transport.
     pub(crate) fn replace(&mut self, transport: T) {
         self.transport = Some(transport);
-        (self.unflushed, self.closing) = (false, false);
+        self.unflushed = false;
         (self.idle, self.patience) = (None, None);
         self.heard = Instant::now();
         self.ping.reset();
@@ -118,7 +126,7 @@ where
                 Ok(true) => {}
                 Ok(false) => break,
                 // What ends a transport that was to end anyway is its end.
-                Err(_) if self.closing => return Poll::Ready(Stop::Done),
+                Err(_) if self.ending == Ending::Said => return Poll::Ready(Stop::Done),
                 Err(stop) => return Poll::Ready(stop),
             }
         }
@@ -136,7 +144,7 @@ where
         if idle {
             self.idle = None;
         }
-        while !self.closing {
+        while self.ending != Ending::Said {
             match transport.poll_ready_unpin(context) {
                 Poll::Pending => break,
                 Poll::Ready(Err(error)) => return Err(self.exchange.broke(&error)),
@@ -144,8 +152,8 @@ where
             }
             let message = match self.exchange.session.next(idle) {
                 Some(frame) => Message::Binary(frame.message()),
-                None if self.near_ended && self.exchange.session.is_sent() => {
-                    self.closing = true;
+                None if self.ending == Ending::Known && self.exchange.session.is_sent() => {
+                    self.ending = Ending::Said;
                     self.farewell.clone()
                 }
                 None => break,
@@ -158,7 +166,7 @@ where
                 Poll::Pending => {}
                 Poll::Ready(Ok(())) => {
                     self.unflushed = false;
-                    if self.closing {
+                    if self.ending == Ending::Said {
                         self.patience = Some(Box::pin(sleep(FAREWELL)));
                     }
                 }
@@ -205,7 +213,7 @@ where
     /// From the near end to the session.
     fn accept(&mut self, context: &mut Context<'_>) -> bool {
         let room = self.exchange.session.room().min(PIECE);
-        if room == 0 || self.near_ended {
+        if room == 0 || self.ending != Ending::No {
             return false;
         }
         let mut piece = ReadBuf::new(&mut self.piece[..room]);
@@ -214,7 +222,7 @@ where
             Poll::Ready(Ok(())) if !piece.filled().is_empty() => {
                 self.exchange.session.accept(Bytes::copy_from_slice(piece.filled()));
             }
-            Poll::Ready(_) => self.near_ended = true,
+            Poll::Ready(_) => self.ending = Ending::Known,
         }
         true
     }
