@@ -145,12 +145,13 @@ mod tests {
     use super::super::Origin;
     use super::*;
 
-    fn set(text: &str) -> Option<Setting<String>> {
-        Some(Setting::new(text.to_owned(), Origin::Variable("GCP_INSTANCE")))
+    fn set(text: &str) -> Setting<String> {
+        Setting::new(text.to_owned(), Origin::Variable("GCP_INSTANCE"))
     }
 
     fn named() -> GcpLayer {
-        GcpLayer { project: set("p"), zone: set("z"), instance: set("i"), user: set("u"), ..GcpLayer::default() }
+        let (project, zone, instance) = (Some(set("p")), Some(set("z")), Some(set("i")));
+        GcpLayer { project, zone, instance, user: Some(set("u")), ..GcpLayer::default() }
     }
 
     fn shown(gcp: &GcpLayer) -> (Way, String) {
