@@ -16,4 +16,5 @@ mod side_files;
 mod sqlite_file;
 mod sqlite_rows;
 mod timestamps;
+mod tunnel_frames;
 mod values;

@@ -1,4 +1,8 @@
-//! The hub side of `aqe-sync`: PostgreSQL with vectors, as an [`aqe_sync_core::Sink`].
+//! The hub side of `aqe-sync`: PostgreSQL with vectors, as an [`aqe_sync_core::Sink`], and the ways
+//! to reach it.
 #![deny(missing_docs, clippy::print_stdout, clippy::print_stderr)]
 
 pub mod postgres;
+#[cfg(feature = "testkit")]
+pub mod testkit;
+pub mod tunnel;

@@ -1,14 +1,22 @@
 //! Opens the hub that is configured, whichever kind it is.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
-use aqe_cloud::postgres::link::{Address, AddressParts};
+use aqe_cloud::postgres::link::{Address, AddressParts, Connector};
 use aqe_cloud::postgres::schema::{Setup, VectorKind};
 use aqe_cloud::postgres::{HubBuilder, PostgresHub};
+use aqe_cloud::tunnel::iap::Iap;
+use aqe_cloud::tunnel::{Direct, Forwarded, Gcloud, GoogleCredentials, Instance, Places};
 use aqe_readers::EmbeddedHub;
 
-use crate::config::{Hub, Settings};
+use crate::config::{Hub, Settings, Tunnel, Way};
 use crate::exit::Failure;
+
+/// How long connecting through a tunnel may take unless said otherwise: a tunnel has to be opened
+/// first, and the instance may be starting.
+const TUNNEL_LIMIT: Duration = Duration::from_secs(60);
 
 /// A hub that is open.
 pub(crate) enum OpenHub {
@@ -79,7 +87,7 @@ pub(crate) fn open(settings: &Settings, purpose: Purpose) -> Result<Option<OpenH
 pub(crate) fn check(settings: &Settings) -> Result<(), Failure> {
     match &settings.hub.value {
         Hub::Embedded { .. } => Ok(()),
-        Hub::Postgres(_) | Hub::Tunnel { .. } => address(settings).map(drop),
+        Hub::Postgres(_) | Hub::Tunnel(_) => builder(settings).map(drop),
     }
 }
 
@@ -89,6 +97,9 @@ pub(crate) fn check(settings: &Settings) -> Result<(), Failure> {
 /// A usage error when the address is none, or the hub is a file.
 pub(crate) fn builder(settings: &Settings) -> Result<HubBuilder, Failure> {
     let mut builder = PostgresHub::builder(address(settings)?);
+    if let Hub::Tunnel(tunnel) = &settings.hub.value {
+        builder = builder.connector(connector(tunnel, &settings.google)?);
+    }
     let postgres = &settings.postgres;
     if let Some(schema) = &postgres.schema {
         builder = builder.schema(schema.value.clone());
@@ -109,19 +120,47 @@ pub(crate) fn builder(settings: &Settings) -> Result<HubBuilder, Failure> {
     Ok(builder.setup(Setup { vectors, vector_index, embedding_model: None }))
 }
 
+/// What the address of a database on Google Cloud is made of.
+fn tunnel_parts(tunnel: &Tunnel) -> Result<AddressParts, Failure> {
+    let (host, port) = tunnel.place();
+    let parameters = tunnel.parameters.as_deref().unwrap_or_default();
+    let mut parts = AddressParts::parse(&format!("postgres://?{parameters}"))?.host(host).port(port);
+    if matches!(tunnel.way, Way::Iap | Way::Gcloud) && !parameters.contains("connect_timeout") {
+        parts = parts.connect_timeout(TUNNEL_LIMIT);
+    }
+    if let Some(database) = &tunnel.database {
+        parts = parts.database(database);
+    }
+    if let Some(user) = &tunnel.user {
+        parts = parts.user(user);
+    }
+    Ok(parts)
+}
+
+fn connector(tunnel: &Tunnel, google: &Places) -> Result<Arc<dyn Connector>, Failure> {
+    let instance = Instance::new(&tunnel.project, &tunnel.zone, &tunnel.instance).port(tunnel.port);
+    Ok(match tunnel.way {
+        Way::Direct => Arc::new(Direct),
+        Way::Forwarded => Arc::new(Forwarded::new(tunnel.place().1)),
+        Way::Gcloud => {
+            let gcloud = Gcloud::new(instance);
+            let gcloud = tunnel.local_port.into_iter().fold(gcloud, Gcloud::port);
+            Arc::new(tunnel.relay.iter().fold(gcloud, Gcloud::relay))
+        }
+        Way::Iap => {
+            let iap = Iap::new(instance, Arc::new(GoogleCredentials::discover(google.clone())));
+            Arc::new(match &tunnel.relay {
+                Some(url) => iap.relay(url)?,
+                None => iap,
+            })
+        }
+    })
+}
+
 fn address(settings: &Settings) -> Result<Address, Failure> {
     let mut parts = match &settings.hub.value {
         Hub::Postgres(url) => AddressParts::parse(url)?,
-        Hub::Tunnel { port, database, user } => {
-            let mut parts = AddressParts::new().host("localhost").port(*port);
-            if let Some(database) = database {
-                parts = parts.database(database);
-            }
-            if let Some(user) = user {
-                parts = parts.user(user);
-            }
-            parts
-        }
+        Hub::Tunnel(tunnel) => tunnel_parts(tunnel)?,
         Hub::Embedded { .. } => {
             return Err(Failure::usage(
                 "the hub is a local file; name a database with --hub postgres://USER@HOST/DATABASE",

@@ -23,3 +23,4 @@ mod sink;
 mod sink_world;
 mod sink_writers;
 mod standby;
+mod tunnel_sync;

@@ -58,7 +58,7 @@ fn prepare(context: &Context<'_>) -> Result<Prepared, Failure> {
 fn prepare_hub(context: &Context<'_>) -> Result<bool, Failure> {
     let was_there = match &context.settings.hub.value {
         Hub::Embedded { path, .. } => path.exists(),
-        Hub::Postgres(_) | Hub::Tunnel { .. } => true,
+        Hub::Postgres(_) | Hub::Tunnel(_) => true,
     };
     match hub::open(context.settings, Purpose::Prepare)? {
         None => Ok(false),

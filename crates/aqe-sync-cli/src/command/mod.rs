@@ -39,7 +39,7 @@ impl Context<'_> {
     fn hub_shown(&self) -> String {
         match &self.settings.hub.value {
             Hub::Embedded { path, .. } => project::shown(path, self.root()),
-            Hub::Postgres(_) | Hub::Tunnel { .. } => self.settings.hub.value.to_string(),
+            Hub::Postgres(_) | Hub::Tunnel(_) => self.settings.hub.value.to_string(),
         }
     }
 

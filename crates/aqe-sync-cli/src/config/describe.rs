@@ -5,7 +5,7 @@ use std::fmt::Display;
 use aqe_sync_core::Deletes;
 use serde::Serialize;
 
-use super::secret::MASK;
+use super::secret::{MASK, mask};
 use super::{Origin, Setting, Settings};
 
 /// One line of `aqe-sync config`.
@@ -62,6 +62,12 @@ pub(crate) fn entries(settings: &Settings) -> Vec<Entry> {
     list.add("gcp.database", gcp.database.as_ref());
     list.add("gcp.user", gcp.user.as_ref());
     list.add("gcp.tunnel_port", gcp.tunnel_port.as_ref());
+    list.add("gcp.port", gcp.port.as_ref());
+    list.add("gcp.tunnel", gcp.tunnel.as_ref());
+    list.add("gcp.relay", gcp.relay.as_ref());
+    let shown =
+        |parameters: &Setting<String>| Setting::new(mask(&format!("?{}", parameters.value)), parameters.origin.clone());
+    list.add("gcp.parameters", gcp.parameters.as_ref().map(shown).as_ref());
     let variable = |name, set: bool, value| set.then(|| Setting::new(value, Origin::Variable(name)));
     list.add("PGPASSWORD", variable("PGPASSWORD", settings.password.is_some(), MASK).as_ref());
     list.add("NO_COLOR", variable("NO_COLOR", settings.no_color, "set").as_ref());

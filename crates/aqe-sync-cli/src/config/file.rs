@@ -21,7 +21,8 @@ const TABLE: [&str; 2] = ["policy", "deletes"];
 const BATCH: [&str; 2] = ["rows", "bytes"];
 const POSTGRES: [&str; 5] = ["schema", "vectors", "vector_index", "connections", "far"];
 const VECTORS: [&str; 4] = ["auto", "ruvector", "pgvector", "none"];
-const GCP: [&str; 6] = ["project", "zone", "instance", "database", "user", "tunnel_port"];
+const GCP: [&str; 10] =
+    ["project", "zone", "instance", "port", "tunnel", "tunnel_port", "relay", "parameters", "database", "user"];
 
 /// Reads a configuration file.
 ///
@@ -84,6 +85,10 @@ fn gcp_layer(section: &Section<'_>) -> Result<GcpLayer, Failure> {
         database: text("database")?,
         user: text("user")?,
         tunnel_port: section.port("tunnel_port")?,
+        port: section.port("port")?,
+        tunnel: section.parsed("tunnel", str::parse)?,
+        relay: text("relay")?,
+        parameters: text("parameters")?,
     })
 }
 
@@ -162,6 +167,10 @@ mod tests {
             bytes = 0x100000
             [gcp]
             tunnel_port = 15432
+            tunnel = "gcloud"
+            port = 5433
+            relay = "wss://relay.example/v4"
+            parameters = "sslmode=require"
             "#,
         )
         .expect("valid");
@@ -192,6 +201,7 @@ mod tests {
             ("env = 1", vec!["line 1", "env: expected text in quotes, found a whole number"]),
             ("[batch]\nrows = 0", vec!["line 2", "rows: expected a whole number greater than 0, found 0"]),
             ("[batch]\nrows = \"1\"", vec!["line 2", "found text"]),
+            ("[gcp]\ntunnel = \"vpn\"", vec!["line 2", "gcp.tunnel", "iap, gcloud, forwarded, direct"]),
             ("[gcp]\ntunnel_port = 70000", vec!["line 2", "a port from 1 to 65535"]),
             ("batch = 1", vec!["line 1", "expected a table"]),
             ("allow_mass_delete = \"yes\"", vec!["expected true or false, found text"]),

@@ -17,7 +17,8 @@ const FILES: [&str; 7] = [
     "env = \"laptop\"\nhub = \"postgres://me:Zq7Xw9Kp4@hub.example/fleet?sslmode=verify-full\"\nallow_mass_delete = true\n",
     "[sources]\ninclude = [\"v3\", \"packages/web\"]\nexclude = ['*.json']\n\n[batch]\nrows = 1_000\nbytes = 0x100000\n",
     "[tables.events]\ndeletes = \"ignore\"\n[tables.qe_patterns]\npolicy = \"first_of(higher_confidence, newer_wins)\"\n",
-    "[gcp]\nproject = \"p\"\nzone = \"z\"\ninstance = \"i\"\ndatabase = \"fleet\"\nuser = \"me\"\ntunnel_port = 15432\n",
+    "[gcp]\nproject = \"p\"\nzone = \"z\"\ninstance = \"i\"\ndatabase = \"fleet\"\nuser = \"me\"\ntunnel_port = 15432\nport = 5433\n\
+     tunnel = \"iap\"\nrelay = \"wss://r/v4\"\nparameters = \"sslmode=require\"\n",
     "[postgres]\nschema = \"aqe\"\nvectors = \"auto\"\nvector_index = false\nconnections = 2\n",
     "# nothing\nhub = \"sqlite:.aqe-sync/hub.db\"\nsources = { include = [\"a\"], exclude = [] }\ntables.events.policy = \"immutable\"\n",
 ];

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::secret::mask;
+use super::tunnel::Tunnel;
 
 /// A hub, named by a URL.
 #[derive(Clone, PartialEq, Eq)]
@@ -17,15 +18,8 @@ pub(crate) enum Hub {
     },
     /// A database server; the URL may hold a password.
     Postgres(String),
-    /// A database server at the near end of a tunnel that somebody else opened.
-    Tunnel {
-        /// Where the tunnel listens on this machine.
-        port: u16,
-        /// The database, if it is named.
-        database: Option<String>,
-        /// Whom to log in as, if that is named.
-        user: Option<String>,
-    },
+    /// A database server on Google Cloud.
+    Tunnel(Box<Tunnel>),
 }
 
 impl Hub {
@@ -68,11 +62,7 @@ impl fmt::Display for Hub {
             Self::Embedded { given, .. } if given.starts_with("//") => write!(f, "sqlite://{given}"),
             Self::Embedded { given, .. } => write!(f, "sqlite:{given}"),
             Self::Postgres(url) => f.write_str(&mask(url)),
-            Self::Tunnel { port, database, user } => {
-                let user = user.as_ref().map(|user| format!("{user}@")).unwrap_or_default();
-                let database = database.as_ref().map(|name| format!("/{name}")).unwrap_or_default();
-                write!(f, "postgres://{user}localhost:{port}{database}")
-            }
+            Self::Tunnel(tunnel) => tunnel.fmt(f),
         }
     }
 }

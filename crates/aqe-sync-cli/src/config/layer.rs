@@ -6,6 +6,7 @@ use aqe_sync_core::{Deletes, Environment, Identifier, PolicySpec};
 
 use super::hub::Hub;
 use super::setting::Setting;
+use super::tunnel::Way;
 
 /// What one layer says; what it leaves open comes from the layer below.
 #[derive(Clone, Debug, Default)]
@@ -69,6 +70,14 @@ pub(crate) struct GcpLayer {
     pub(crate) database: Option<Setting<String>>,
     pub(crate) user: Option<Setting<String>>,
     pub(crate) tunnel_port: Option<Setting<u16>>,
+    /// The database's port on the instance.
+    pub(crate) port: Option<Setting<u16>>,
+    /// How it is reached, where that is said.
+    pub(crate) tunnel: Option<Setting<Way>>,
+    /// Another relay than Google's.
+    pub(crate) relay: Option<Setting<String>>,
+    /// What would stand behind the `?` of a URL.
+    pub(crate) parameters: Option<Setting<String>>,
 }
 
 /// What is set for one table instead of its own rules.
@@ -104,6 +113,10 @@ impl Layer {
                 database: self.gcp.database.or(below.gcp.database),
                 user: self.gcp.user.or(below.gcp.user),
                 tunnel_port: self.gcp.tunnel_port.or(below.gcp.tunnel_port),
+                port: self.gcp.port.or(below.gcp.port),
+                tunnel: self.gcp.tunnel.or(below.gcp.tunnel),
+                relay: self.gcp.relay.or(below.gcp.relay),
+                parameters: self.gcp.parameters.or(below.gcp.parameters),
             },
             postgres: PostgresLayer {
                 schema: self.postgres.schema.or(below.postgres.schema),

@@ -10,18 +10,21 @@ mod nearest;
 pub(crate) mod secret;
 mod section;
 mod setting;
+mod tunnel;
 mod variables;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use aqe_cloud::postgres::link::Secret;
+use aqe_cloud::tunnel::Places;
 use aqe_sync_core::{BatchLimits, Environment};
 
 pub(crate) use describe::{Entry, entries};
 pub(crate) use hub::Hub;
 use layer::{GcpLayer, Layer, PostgresLayer, PullLayer, TableSettings};
 pub(crate) use setting::{Origin, Setting};
+pub(crate) use tunnel::{Tunnel, Way};
 pub(crate) use variables::Variables;
 
 use crate::args::Global;
@@ -65,6 +68,8 @@ pub(crate) struct Settings {
     pub(crate) password_file: Option<PathBuf>,
     /// Who is at the terminal.
     pub(crate) user: Option<String>,
+    /// Where credentials for Google Cloud are looked for.
+    pub(crate) google: Places,
     no_color: bool,
 }
 
@@ -92,7 +97,11 @@ impl Settings {
             Some(environment) => environment,
             None => Setting::default(Environment::parse(default_environment)?),
         };
-        let hub = match layer.hub.or_else(|| tunnelled(&layer.gcp)) {
+        let named = match layer.hub {
+            Some(hub) => Some(hub),
+            None => tunnel::hub(&layer.gcp)?,
+        };
+        let hub = match named {
             Some(hub) => hub,
             None => Setting::default(Hub::parse(DEFAULT_HUB, &root.value, None).map_err(Failure::failed)?),
         };
@@ -114,6 +123,7 @@ impl Settings {
             password: variables.password.clone(),
             password_file: variables.password_file.clone(),
             user: variables.user.clone(),
+            google: variables.google.clone(),
             no_color: variables.no_color(),
         })
     }
@@ -122,16 +132,6 @@ impl Settings {
     pub(crate) fn limits(&self) -> BatchLimits {
         BatchLimits { rows: self.batch_rows.value, bytes: self.batch_bytes.value }
     }
-}
-
-/// The database at the near end of a tunnel, where the `GCP_*` variables name one and
-/// nothing names a hub.
-fn tunnelled(gcp: &GcpLayer) -> Option<Setting<Hub>> {
-    let port = gcp.tunnel_port.as_ref()?;
-    let named = gcp.database.as_ref().or(gcp.user.as_ref())?;
-    let text = |setting: &Option<Setting<String>>| setting.as_ref().map(|setting| setting.value.clone());
-    let hub = Hub::Tunnel { port: port.value, database: text(&gcp.database), user: text(&gcp.user) };
-    Some(Setting::new(hub, named.origin.clone()))
 }
 
 /// The given file, or the usual one if it is there.

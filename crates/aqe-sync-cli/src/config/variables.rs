@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use aqe_cloud::postgres::link::Secret;
+use aqe_cloud::tunnel::Places;
 use aqe_sync_core::Environment;
 
 use super::hub::Hub;
@@ -36,6 +37,8 @@ pub(crate) struct Variables {
     pub(crate) user: Option<String>,
     /// What `~/` stands for.
     pub(crate) home: Option<PathBuf>,
+    /// Where credentials for Google Cloud are: as Google's own tools are told.
+    pub(crate) google: Places,
 }
 
 impl Variables {
@@ -64,6 +67,7 @@ impl Variables {
             password: text("PGPASSWORD").map(Secret::new),
             password_file: named.or_else(|| home.as_ref().map(|home| home.join(".pgpass"))),
             user: text("USER").or_else(|| text("LOGNAME")).or_else(|| text("USERNAME")),
+            google: google(home.as_deref()),
             home,
         })
     }
@@ -110,9 +114,24 @@ impl Variables {
             database: self.text("GCP_DATABASE"),
             user: self.text("GCP_USER"),
             tunnel_port: port.transpose()?,
+            ..GcpLayer::default()
         };
         Ok(Layer { environment: environment.transpose()?, hub: hub.transpose()?, gcp, ..Layer::default() })
     }
+}
+
+fn google(home: Option<&Path>) -> Places {
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    let folder = set("CLOUDSDK_CONFIG").map(PathBuf::from).or_else(|| Some(home?.join(".config/gcloud")));
+    let mut places = Places {
+        named: set("GOOGLE_APPLICATION_CREDENTIALS").map(PathBuf::from),
+        usual: folder.map(|folder| folder.join("application_default_credentials.json")),
+        ..Places::default()
+    };
+    if let Some(host) = set("GCE_METADATA_HOST").and_then(|host| host.into_string().ok()) {
+        places.metadata = format!("http://{host}");
+    }
+    places
 }
 
 /// Checks a value; the error names its origin.

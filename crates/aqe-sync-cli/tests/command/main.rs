@@ -7,4 +7,6 @@ mod doctor;
 mod locks;
 mod postgres_hub;
 mod program;
+#[cfg(unix)]
+mod tunnel;
 mod whole_projects;

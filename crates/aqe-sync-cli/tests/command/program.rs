@@ -11,7 +11,7 @@ use tempfile::TempDir;
 pub(crate) const HUB: &str = ".aqe-sync/hub.db";
 
 /// What would steer the program if the tests' own environment had it.
-const VARIABLES: [&str; 10] = [
+const VARIABLES: [&str; 13] = [
     "AQE_ENV",
     "AQE_HUB",
     "GCP_PROJECT",
@@ -21,6 +21,9 @@ const VARIABLES: [&str; 10] = [
     "GCP_USER",
     "GCP_TUNNEL_PORT",
     "PGPASSWORD",
+    "GOOGLE_APPLICATION_CREDENTIALS",
+    "GCE_METADATA_HOST",
+    "CLOUDSDK_CONFIG",
     "NO_COLOR",
 ];
 

@@ -89,6 +89,7 @@ async fn look(dialing: &Dialing, schema: &Identifier, thresholds: &Thresholds) -
         .iter()
         .map(|warning| Check::warning("password file", warning, "run chmod 600 on it"))
         .collect();
+    checks.extend(dialing.connector.examine(address).await);
     let link = match dialing.bare().await {
         Ok(link) => link,
         Err(error) => {

@@ -18,6 +18,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::address::{Address, Endpoint, SslMode};
 use super::{fault, tls};
+use crate::postgres::doctor::Check;
 
 /// How often a silent link is asked whether the other end is still there.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
@@ -29,9 +30,43 @@ pub trait Wire: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Wire for T {}
 
 /// Opens the stream of bytes that the PostgreSQL protocol, and TLS within it, is spoken over.
+///
+/// The stream owns what it needs: when it is dropped, whatever was started for it alone ends.
+/// Those that come with this crate are in [`crate::tunnel`].
+///
+/// ```
+/// use aqe_cloud::postgres::link::{Address, Connector, Wire};
+/// use aqe_sync_core::{Error, ErrorKind, Result, Retry};
+/// use futures::future::BoxFuture;
+///
+/// /// Always to the same place, whatever the address says.
+/// struct Elsewhere(std::net::SocketAddr);
+///
+/// impl Connector for Elsewhere {
+///     fn open<'a>(&'a self, _: &'a Address) -> BoxFuture<'a, Result<Box<dyn Wire>>> {
+///         Box::pin(async move {
+///             let stream = tokio::net::TcpStream::connect(self.0).await.map_err(|error| {
+///                 let what = format!("{} cannot be reached: {error}", self.0);
+///                 Error::new(ErrorKind::Io, what).retry(Retry::Later).advice("see whether it is there").caused_by(error)
+///             })?;
+///             Ok(Box::new(stream) as Box<dyn Wire>)
+///         })
+///     }
+/// }
+/// ```
 pub trait Connector: Send + Sync {
-    /// Opens one. The caller limits the time.
-    fn open<'a>(&'a self, address: &'a Address) -> BoxFuture<'a, io::Result<Box<dyn Wire>>>;
+    /// Opens one. The caller limits the time to [`Address::connect_timeout`]; an implementation that
+    /// waits for something ends in time itself, and says what it waited for.
+    ///
+    /// # Errors
+    /// Why not, and what to do next; [`aqe_sync_core::Retry::Later`] where another try may do.
+    fn open<'a>(&'a self, address: &'a Address) -> BoxFuture<'a, Result<Box<dyn Wire>>>;
+
+    /// Looks over what [`Self::open`] relies on, for a person who asks why it fails. Nothing unless
+    /// there is more to say than connecting says.
+    fn examine<'a>(&'a self, _address: &'a Address) -> BoxFuture<'a, Vec<Check>> {
+        Box::pin(std::future::ready(Vec::new()))
+    }
 }
 
 /// Goes straight to the address: TCP, or the Unix socket.
@@ -39,12 +74,15 @@ pub trait Connector: Send + Sync {
 pub struct Direct;
 
 impl Connector for Direct {
-    fn open<'a>(&'a self, address: &'a Address) -> BoxFuture<'a, io::Result<Box<dyn Wire>>> {
+    fn open<'a>(&'a self, address: &'a Address) -> BoxFuture<'a, Result<Box<dyn Wire>>> {
         Box::pin(async move {
-            match &address.endpoint {
-                Endpoint::Tcp(host) => Ok(Box::new(open_tcp(host, address).await?) as Box<dyn Wire>),
+            let opened = match &address.endpoint {
+                Endpoint::Tcp(host) => {
+                    open_tcp(host, address.port, address.limits.connect).await.map(|tcp| Box::new(tcp) as Box<dyn Wire>)
+                }
                 Endpoint::Unix(_) => open_socket(address).await,
-            }
+            };
+            opened.map_err(|error| fault::of_opening(address, error))
         })
     }
 }
@@ -54,10 +92,10 @@ fn unknown_host(error: &io::Error) -> io::Error {
 }
 
 /// Tries a name's addresses one after the other; one that does not answer may not use up all the time.
-async fn open_tcp(host: &str, address: &Address) -> io::Result<TcpStream> {
-    let found: Vec<_> =
-        tokio::net::lookup_host((host, address.port)).await.map_err(|error| unknown_host(&error))?.collect();
-    let share = address.limits.connect / u32::try_from(found.len().max(1)).unwrap_or(u32::MAX);
+/// A limit of zero is none.
+pub(crate) async fn open_tcp(host: &str, port: u16, limit: Duration) -> io::Result<TcpStream> {
+    let found: Vec<_> = tokio::net::lookup_host((host, port)).await.map_err(|error| unknown_host(&error))?.collect();
+    let share = limit / u32::try_from(found.len().max(1)).unwrap_or(u32::MAX);
     let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for target in found {
         let tried = TcpStream::connect(target);
@@ -225,7 +263,7 @@ async fn start(
         .open(address)
         .await
         .map(Stream)
-        .map_err(|error| Failure { error: fault::of_opening(address, error), may_succeed_without_tls: false })?;
+        .map_err(|error| Failure { error: fault::connecting(address, error), may_succeed_without_tls: false })?;
     let config = address.config(mode);
     let ended = Arc::new(OnceLock::new());
     let started = match encryption {

@@ -46,7 +46,7 @@ pub(super) fn of_opening(address: &Address, error: io::Error) -> Error {
         }
         _ => (ErrorKind::Io, Retry::Later, format!("{place} cannot be reached: {error}"), check),
     };
-    connecting(address, Error::new(kind, what).retry(retry).advice(advice)).caused_by(error)
+    Error::new(kind, what).retry(retry).advice(advice).caused_by(error)
 }
 
 /// Nobody answered in time.
@@ -104,7 +104,7 @@ fn is_io(error: &tokio_postgres::Error) -> bool {
 }
 
 /// The address is said once, here.
-fn connecting(address: &Address, error: Error) -> Error {
+pub(super) fn connecting(address: &Address, error: Error) -> Error {
     error.during(format!("connecting to {}", address.shown()))
 }
 
@@ -181,7 +181,7 @@ fn certificate(address: &Address, problem: &CertificateError) -> Error {
 }
 
 /// The message of an error and of what caused it; the driver's own messages say only where.
-fn chain(error: &dyn StdError) -> String {
+pub(crate) fn chain(error: &dyn StdError) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {

@@ -22,8 +22,15 @@ mod sqlstate;
 mod tls;
 mod url;
 
+#[cfg(feature = "iap")]
+pub(crate) use self::url::encoded;
 pub use address::{Address, Roots, SslMode};
+pub(crate) use connect::open_tcp;
 pub use connect::{Connector, Direct, Faults, Link, Wire, connect};
+#[cfg(feature = "iap")]
+pub(crate) use fault::chain;
 pub use parts::AddressParts;
 pub use retry::{Budget, retry};
 pub use secret::Secret;
+#[cfg(feature = "iap")]
+pub(crate) use tls::verified;

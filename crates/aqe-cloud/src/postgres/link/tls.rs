@@ -53,6 +53,23 @@ pub(super) fn server_name(address: &Address) -> String {
     }
 }
 
+/// TLS that checks the chain and the name, for whatever else is spoken to beside a database.
+#[cfg(feature = "iap")]
+pub(crate) fn verified(roots: &Roots) -> Result<ClientConfig> {
+    let store = match roots {
+        Roots::System => system_roots(Some(roots))?,
+        Roots::File(path) => {
+            let mut store = RootCertStore::empty();
+            store.add_parsable_certificates(certificates(path, "the relay's authority")?);
+            store
+        }
+    };
+    let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| Error::internal(format!("TLS cannot be set up: {error}")))?;
+    Ok(config.with_root_certificates(store).with_no_client_auth())
+}
+
 fn check(address: &Address) -> Result<Check> {
     let with_name = match address.ssl_mode {
         SslMode::VerifyFull => true,

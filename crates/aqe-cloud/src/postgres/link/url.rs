@@ -198,9 +198,9 @@ fn decoded(text: &str, what: &str) -> Result<String> {
 }
 
 /// Percent-encodes everything that has a meaning in a URL.
-pub(super) fn encoded(text: impl AsRef<str>) -> String {
+pub(crate) fn encoded(text: impl AsRef<[u8]>) -> String {
     use std::fmt::Write;
-    text.as_ref().bytes().fold(String::new(), |mut encoded, byte| {
+    text.as_ref().iter().fold(String::new(), |mut encoded, &byte| {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             encoded.push(char::from(byte));
         } else {

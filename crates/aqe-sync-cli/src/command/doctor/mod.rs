@@ -34,7 +34,7 @@ pub(crate) fn run(context: &Context<'_>) -> Result<Exit, Failure> {
     local(context, &mut checks);
     match &context.settings.hub.value {
         Hub::Embedded { path, .. } => embedded(path, &mut checks),
-        Hub::Postgres(_) | Hub::Tunnel { .. } => match hub::builder(context.settings) {
+        Hub::Postgres(_) | Hub::Tunnel(_) => match hub::builder(context.settings) {
             Ok(builder) => checks.extend(examine(builder)),
             Err(failure) => checks.push(Check::critical("hub", failure.message, "correct the hub's address")),
         },
