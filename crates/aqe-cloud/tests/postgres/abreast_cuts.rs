@@ -6,8 +6,9 @@ use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use aqe_cloud::postgres::{PostgresHub, VersionVector};
+use aqe_cloud::postgres::PostgresHub;
 use aqe_readers::LedgerFile;
+use aqe_sync_core::fleet::{FleetHub as _, VersionVector};
 use aqe_sync_core::ledger::LedgerEntry;
 use aqe_sync_core::{
     DynSource, Engine, Key, Ledger as _, Options, Report, Result, Silent, Sink as _, Status, StreamId,
@@ -15,6 +16,7 @@ use aqe_sync_core::{
 use aqe_sync_workspace::latency::{LatencyProxy, Link as Line};
 use aqe_sync_workspace::postgres::{Cluster, Database};
 use aqe_sync_workspace::proxy::Proxy;
+use futures::TryStreamExt as _;
 use futures::executor::block_on;
 use futures::future::join_all;
 use proptest::prelude::*;
@@ -172,9 +174,11 @@ fn a_reader_beside_two_writing_connections_misses_nothing() {
         let (hub, reader, id) = (open(&database.url(), 2), open(&database.url(), 1), id());
         let (over, table) = (AtomicBool::new(false), notes());
         let read = |since: &mut VersionVector, seen: &mut BTreeSet<String>| {
-            let changed = block_on(reader.changed_since(&table, since, None)).unwrap();
-            seen.extend(changed.keys.iter().map(Key::to_string));
-            *since = changed.seen;
+            let standing = block_on(reader.standing()).unwrap();
+            let changed = reader.changed(&table, since, &"".into(), None);
+            let changed: Vec<Key> = block_on(changed.try_concat()).unwrap();
+            seen.extend(changed.iter().map(Key::to_string));
+            *since = standing.versions.get(table.name().as_str()).cloned().unwrap_or_default();
         };
         let (seen, reads) = std::thread::scope(|scope| {
             let polling = scope.spawn(|| {

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use aqe_cloud::postgres::{HubRow, PostgresHub, VersionVector};
+use aqe_cloud::postgres::PostgresHub;
+use aqe_sync_core::fleet::{Contribution, FleetHub as _, VersionVector};
 use aqe_sync_core::{ColumnType, Environment, Key, Sink as _, SinkTxn as _, TableSpec, Value};
 use aqe_sync_workspace::postgres::{Cluster, Database};
 use aqe_sync_workspace::vectors;
+use futures::TryStreamExt as _;
 use futures::executor::block_on;
 
 use crate::sink_world::{checkpoint, committed, deletion, hash_of, hub, push, stream, upsert};
@@ -25,16 +27,18 @@ fn lesson(n: i64, text: &str) -> Vec<Value> {
 }
 
 fn changed(hub: &PostgresHub, table: &Arc<TableSpec>, since: &mut VersionVector, except: Option<&str>) -> Vec<String> {
-    let except = except.map(Environment::from);
-    let changed = block_on(hub.changed_since(table, since, except.as_ref())).unwrap();
-    *since = changed.seen;
-    let mut keys: Vec<String> = changed.keys.iter().map(Key::to_string).collect();
+    // Asked first, as pulls do: what commits in between is news the next time, too.
+    let standing = block_on(hub.standing()).unwrap();
+    let own = Environment::from(except.unwrap_or(""));
+    let changed: Vec<Key> = block_on(hub.changed(table, since, &own, None).try_concat()).unwrap();
+    *since = standing.versions.get(table.name().as_str()).cloned().unwrap_or_default();
+    let mut keys: Vec<String> = changed.iter().map(Key::to_string).collect();
     keys.sort();
     keys
 }
 
-fn contributions(hub: &PostgresHub, table: &Arc<TableSpec>, n: i64) -> Vec<HubRow> {
-    block_on(hub.contributions(table, vec![Key::new(vec!["".into(), n.into()])])).unwrap()
+fn contributions(hub: &PostgresHub, table: &Arc<TableSpec>, n: i64) -> Vec<Contribution> {
+    block_on(hub.contributions(table, vec![Key::new(vec!["".into(), n.into()])])).unwrap().remove(0)
 }
 
 fn everybody_is_read(database: &Database) {
@@ -47,8 +51,11 @@ fn everybody_is_read(database: &Database) {
     assert_eq!(changed(&hub, &table, &mut since, None), ["[\"\",1]", "[\"\",2]"]);
     assert!(changed(&hub, &table, &mut since, None).is_empty());
     committed(push(&hub, &two, &table, vec![upsert(&table, lesson(1, "by two"), None)]));
-    assert!(changed(&hub, &table, &mut since.clone(), Some("two")).is_empty(), "one's own changes are known");
-    assert_eq!(changed(&hub, &table, &mut since, Some("one")), ["[\"\",1]"]);
+    assert_eq!(changed(&hub, &table, &mut since.clone(), Some("two")), ["[\"\",1]"], "its own, which others have");
+    let mut alone = since.clone();
+    committed(push(&hub, &two, &table, vec![upsert(&table, lesson(7, "only two"), None)]));
+    assert_eq!(changed(&hub, &table, &mut alone, Some("two")), ["[\"\",1]"], "nobody else has the other");
+    assert_eq!(changed(&hub, &table, &mut since, Some("one")), ["[\"\",1]", "[\"\",7]"]);
     let rows = contributions(&hub, &table, 1);
     let said: Vec<_> = rows.iter().map(|row| (row.environment.as_str(), row.row.values.clone(), row.deleted)).collect();
     assert_eq!(said, [("one", lesson(1, "by one"), false), ("two", lesson(1, "by two"), false)]);
