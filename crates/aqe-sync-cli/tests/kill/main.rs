@@ -11,5 +11,6 @@ mod ledger;
 mod listed;
 mod program;
 mod project;
+mod pulls;
 mod scenario;
 mod sequences;

@@ -75,12 +75,17 @@ pub(crate) fn traced(root: &Path, hub: &str, slow: &str) -> (Run, BTreeMap<Strin
 
 /// Syncs until the program is ended there; the run, if it never came there.
 pub(crate) fn ended(root: &Path, hub: &str, slow: &str, end: End<'_>) -> Result<(), Run> {
+    command_ended(root, hub, &[], slow, end)
+}
+
+/// As [`ended`], with a command of its own.
+pub(crate) fn command_ended(root: &Path, hub: &str, arguments: &[&str], slow: &str, end: End<'_>) -> Result<(), Run> {
     let End { failpoint, time } = end;
     let armed = if time == 1 { format!("{failpoint}=return") } else { format!("{failpoint}={}*off->return", time - 1) };
     // One failpoint does one thing.
     let slow = if slow.starts_with(&format!("{failpoint}=")) { "" } else { slow };
     let output =
-        program(root, hub, &[]).env("FAILPOINTS", format!("{slow};{armed}")).output().expect("the program runs");
+        program(root, hub, arguments).env("FAILPOINTS", format!("{slow};{armed}")).output().expect("the program runs");
     if output.status.signal().is_none() {
         return Err(finished(&output));
     }
