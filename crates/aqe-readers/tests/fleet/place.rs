@@ -250,6 +250,10 @@ impl Place {
         if number(&backup) == number(&fs::read(self.path()).expect("read")) {
             return false;
         }
+        // What was deleted since would be there again, and nobody could say what it had counted.
+        if before.lives.keys().any(|id| !self.truth.lives.contains_key(id)) {
+            return false;
+        }
         for suffix in ["-wal", "-shm"] {
             let _ = fs::remove_file(format!("{}{suffix}", self.path().display()));
         }

@@ -36,7 +36,9 @@ fn wrong_usage_ends_with_3_and_says_why_on_standard_error() {
     for arguments in [
         vec!["--nonsense"],
         vec!["nonsense"],
-        vec!["--bidirectional"],
+        vec!["--bidirectional", "--append"],
+        vec!["pull", "--since", "yesterday"],
+        vec!["pull", "--tables", "nothing"],
         vec!["--full", "--append"],
         vec!["--full", "status"],
         vec!["--env", ""],
