@@ -13,7 +13,7 @@ use crate::support::cases;
 
 const KEYS: usize = 4;
 
-fn table() -> Arc<TableSpec> {
+pub(crate) fn table() -> Arc<TableSpec> {
     let table = TableSpec::builder("lessons")
         .key("id", ColumnType::Text)
         .column("body", ColumnType::Text)
@@ -29,12 +29,12 @@ fn table() -> Arc<TableSpec> {
     table.build().expect("a table")
 }
 
-const BODY: usize = 1;
-const CONFIDENCE: usize = 2;
-const USES: usize = 3;
-const SUCCESSES: usize = 4;
-const RATE: usize = 5;
-const UPDATED: usize = 7;
+pub(crate) const BODY: usize = 1;
+pub(crate) const CONFIDENCE: usize = 2;
+pub(crate) const USES: usize = 3;
+pub(crate) const SUCCESSES: usize = 4;
+pub(crate) const RATE: usize = 5;
+pub(crate) const UPDATED: usize = 7;
 
 #[derive(Clone, Debug)]
 enum Work {

@@ -9,6 +9,7 @@ mod diffs;
 mod digests;
 mod encodings;
 mod faults;
+mod fleet;
 mod fleet_simulation;
 mod instances;
 mod json;
