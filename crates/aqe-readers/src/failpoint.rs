@@ -1,7 +1,7 @@
 //! The failpoints of this crate: see [`aqe_sync_core::failpoint`](mod@aqe_sync_core::failpoint).
 
 /// All of them.
-pub const FAILPOINTS: [&str; 29] = [
+pub const FAILPOINTS: [&str; 30] = [
     "ledger-making",
     "ledger-made",
     "ledger-write-begun",
@@ -9,6 +9,7 @@ pub const FAILPOINTS: [&str; 29] = [
     "ledger-committed",
     "embedded-hub-making",
     "embedded-hub-made",
+    "embedded-views-making",
     "embedded-table-before",
     "embedded-table-made",
     "embedded-begun",

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use aqe_sync_core::{Error, Result, StreamId, TableSpec};
+use aqe_sync_core::{Error, Result, StreamId, TableSpec, tables};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use tokio::runtime::Handle;
@@ -145,7 +145,20 @@ impl Connections {
 
     /// Makes sure that a table is there; costs nothing when it is.
     pub(super) async fn prepare(&self, table: &Arc<TableSpec>) -> Result<()> {
-        self.prepare_all(std::slice::from_ref(table)).await.map(drop)
+        self.prepare_all(std::slice::from_ref(table)).await?;
+        if tables::find(table.name().as_str()).is_some() {
+            // For people: init says why there are none, and a sync goes on.
+            let _ = self.prepare_views().await;
+        }
+        Ok(())
+    }
+
+    /// Makes sure that the fleet's views are there; costs nothing when they are.
+    pub(super) async fn prepare_views(&self) -> Result<()> {
+        let mut schema = self.schema.lock().await;
+        let link = self.asking().await?;
+        let prepared = schema.prepare_views(&link).await;
+        prepared.map_err(|error| error.context("hub", self.dialing.address.shown()))
     }
 
     /// Makes sure that tables are there; says whether anything was missing.

@@ -1,11 +1,13 @@
 //! The failpoints of this crate: see [`aqe_sync_core::failpoint`](mod@aqe_sync_core::failpoint).
 
 /// All of them.
-pub const FAILPOINTS: [&str; 29] = [
+pub const FAILPOINTS: [&str; 31] = [
     "postgres-hub-before",
     "postgres-hub-made",
     "postgres-tables-before",
     "postgres-tables-made",
+    "postgres-views-before",
+    "postgres-views-made",
     "postgres-send-before",
     "postgres-commit-queued",
     "postgres-commit-sent",

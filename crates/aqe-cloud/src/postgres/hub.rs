@@ -289,14 +289,19 @@ impl PostgresHub {
         &self.opened.warnings
     }
 
-    /// Makes sure that tables are there with all their columns, in one round trip. Says
-    /// whether anything was missing.
+    /// Makes sure that tables are there with all their columns, in one round trip, and the
+    /// fleet's views. Says whether tables or columns were missing.
     ///
     /// # Errors
     /// As [`Sink::prepare`].
     pub async fn prepare_all(&self, tables: &[Arc<TableSpec>]) -> Result<bool> {
         let (connections, tables) = (Arc::clone(&self.connections), tables.to_vec());
-        self.run(async move { connections.prepare_all(&tables).await }).await
+        self.run(async move {
+            let missing = connections.prepare_all(&tables).await?;
+            connections.prepare_views().await?;
+            Ok(missing)
+        })
+        .await
     }
 
     /// Runs on the hub's own runtime: whoever asks may be on any other, or busy.

@@ -9,6 +9,8 @@ mod connection_tls;
 mod doctor;
 mod faults;
 mod faults_world;
+mod fleet_views;
+mod fleet_views_made;
 mod login;
 mod lost_columns;
 mod overview;

@@ -7,6 +7,7 @@ mod overview;
 mod schema;
 mod statements;
 mod txn;
+mod views;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -224,7 +225,7 @@ impl Sink for EmbeddedHub {
         let table = Arc::clone(table);
         self.worker
             .call(move |state| {
-                schema::prepare(&mut state.connection, &table).map_err(|error| {
+                schema::prepare(&state.connection, &table).map_err(|error| {
                     hub_error(&state.name, "preparing a table of", error).context("table", table.name())
                 })
             })

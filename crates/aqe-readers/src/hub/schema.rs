@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use aqe_sync_core::{ColumnType, Error, ErrorKind, Quoted, Result, TableSpec, failpoint};
 use rusqlite::{Connection, OptionalExtension as _};
 
-use super::{doubles, hub_error};
+use super::{doubles, hub_error, views};
 
 /// `aqeh` in ASCII: tells a hub from any other SQLite file
 /// (<https://www.sqlite.org/fileformat2.html#application_id>).
@@ -50,7 +50,7 @@ pub(super) fn open(connection: &mut Connection, name: &str) -> Result<()> {
     if version < MIGRATIONS.len() {
         migrate(connection, name)?;
     }
-    Ok(())
+    views::refresh(connection).map_err(|error| hub_error(name, "upgrading", error))
 }
 
 fn migrate(connection: &mut Connection, name: &str) -> Result<()> {
@@ -80,7 +80,7 @@ fn migrate(connection: &mut Connection, name: &str) -> Result<()> {
 }
 
 /// Creates a catalogue table, or adds the columns it lacks.
-pub(super) fn prepare(connection: &mut Connection, table: &TableSpec) -> rusqlite::Result<()> {
+pub(super) fn prepare(connection: &Connection, table: &TableSpec) -> rusqlite::Result<()> {
     let exists: Option<i64> = connection
         .query_row("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1", [table.name().as_str()], |row| {
             row.get(0)

@@ -30,7 +30,7 @@ use std::collections::BTreeMap;
 
 use super::contribution::{Contribution, is_counts_only};
 use crate::hash::partial_hash;
-use crate::{ColumnType, Environment, Mutability, Role, Row, TableSpec, Value};
+use crate::{ColumnSpec, ColumnType, Environment, Mutability, Role, Row, TableSpec, Value};
 
 /// What all environments together know of a key. Always derived, never stored as truth.
 #[derive(Clone, Debug, PartialEq)]
@@ -92,13 +92,21 @@ pub fn merge(table: &TableSpec, contributions: &[Contribution]) -> Option<FleetR
 }
 
 /// A number for what a row says, whatever it counts and however sure it is: all but its
-/// key, counters, rates, confidence, embedding, moments and the id that its file gave it.
+/// key, counters, rates, confidence, embeddings, moments and the id that its file gave it.
 /// Environments whose rows for a key have the same agree.
 pub fn content_digest(table: &TableSpec, row: &Row) -> u64 {
-    let counted = |role: &Role| matches!(role, Role::Counter | Role::Rate { .. } | Role::Confidence | Role::Embedding);
-    partial_hash(table, row, |column| {
-        !counted(&column.role) && column.kind != ColumnType::Timestamp && column.name.as_str() != LOCAL_ID
-    })
+    partial_hash(table, row, says)
+}
+
+/// Whether a column says something, see [`content_digest`].
+pub(super) fn says(column: &ColumnSpec) -> bool {
+    let counted = matches!(column.role, Role::Counter | Role::Rate { .. } | Role::Confidence);
+    !counted && !is_vector(column) && column.kind != ColumnType::Timestamp && column.name.as_str() != LOCAL_ID
+}
+
+/// Whether a column is an embedding, of the record's text or of a part of it.
+pub(super) fn is_vector(column: &ColumnSpec) -> bool {
+    column.role == Role::Embedding || matches!(column.kind, ColumnType::Vector(_))
 }
 
 /// The catalogue's name for ids that count for one file only.

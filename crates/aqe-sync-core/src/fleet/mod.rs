@@ -26,6 +26,7 @@ mod merge;
 mod own_source;
 mod source;
 mod trust;
+pub mod views;
 
 pub use absorbed::{Absorbed, AbsorbedStore, Shown, Step, Written};
 pub use contribution::{Contribution, counts_only, is_counts_only};

@@ -32,6 +32,7 @@ mod prepare;
 mod present;
 mod refusal;
 mod script;
+mod views;
 
 use std::sync::Arc;
 
@@ -44,7 +45,7 @@ pub use flavour::{Extension, Flavour, VectorKind};
 pub use present::{Columns, Present, PresentColumn};
 pub use script::script;
 
-use present::{Server, Survey};
+use present::{Access, Server, Survey};
 
 /// What a new hub is like.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -85,6 +86,8 @@ pub struct Hub {
     server: Server,
     created: bool,
     lost: Vec<String>,
+    /// Whether views are to be made; not where nothing is to be written.
+    views_due: bool,
     warnings: Vec<String>,
 }
 
@@ -120,6 +123,9 @@ pub async fn open(client: &Client, schema: &Identifier, mode: Mode<'_>) -> Resul
         }
     };
     hub.look_for_lost(mode)?;
+    if hub.views_due {
+        hub.look_at_views(mode);
+    }
     if let Mode::Create(Setup { vectors: Some(asked), .. }) | Mode::Restore(Setup { vectors: Some(asked), .. }) = mode
         && *asked != hub.flavour.kind()
     {
@@ -136,6 +142,7 @@ pub async fn open(client: &Client, schema: &Identifier, mode: Mode<'_>) -> Resul
 pub async fn init(client: &Client, schema: &Identifier, setup: &Setup, tables: &[Arc<TableSpec>]) -> Result<Hub> {
     let mut hub = open(client, schema, Mode::Restore(setup)).await?;
     hub.prepare(client, tables).await?;
+    hub.prepare_views(client).await?;
     Ok(hub)
 }
 
@@ -226,6 +233,7 @@ fn described(survey: Survey, schema: &Identifier) -> Result<Hub> {
         )
     }));
     Ok(Hub {
+        views_due: views::are_due(&survey, schema),
         id,
         flavour,
         vector_index,
@@ -260,6 +268,42 @@ impl Hub {
             )),
             Mode::Existing | Mode::Create(_) | Mode::Restore(_) => return Err(lost),
         }
+        Ok(())
+    }
+
+    /// Views are for people: a sync goes on without them.
+    fn look_at_views(&mut self, mode: Mode<'_>) {
+        if matches!(mode, Mode::Inspect) || self.server.read_only {
+            self.views_due = false;
+        } else if self.server.access != Access::Create && !self.created {
+            self.views_due = false;
+            self.warnings.push(format!(
+                "the fleet's views are missing or of an older version, and user {user} may not make them: have the \
+                 owner of schema {schema} run aqe-sync init",
+                user = self.server.user,
+                schema = self.schema.quoted()
+            ));
+        }
+    }
+
+    /// Makes the fleet's views, and the tables of the catalogue that they read, where they
+    /// are missing or older than this program; once, whatever comes of it.
+    ///
+    /// # Errors
+    /// When something else has the name of a view, or depends on one; when they belong to
+    /// somebody else. The hub does without them.
+    pub async fn prepare_views(&mut self, client: &Client) -> Result<()> {
+        if !std::mem::take(&mut self.views_due) {
+            return Ok(());
+        }
+        let sql = migrate::lock(&self.schema) + &self.missing(tables::all())? + &views::statements(&self.schema);
+        let failed = |cause| refusal::failed("making the fleet's views", &self.schema, cause);
+        failpoint!("postgres-views-before");
+        let (done, present) =
+            futures::future::join(client.batch_execute(&sql), present::present(client, &self.schema)).await;
+        done.map_err(failed)?;
+        failpoint!("postgres-views-made");
+        self.present = present.map_err(failed)?;
         Ok(())
     }
 
