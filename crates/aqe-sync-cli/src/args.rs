@@ -52,6 +52,8 @@ pub(crate) enum Command {
     /// Shows what all environments know together, and whose contributions count
     #[command(subcommand)]
     Fleet(FleetCommand),
+    /// Lists what conflicted and which rule decided, and puts the other version in force
+    Conflicts(ConflictsFlags),
     /// Prepares a project: the hub with all its tables, and a commented configuration file
     Init(InitFlags),
 }
@@ -190,6 +192,54 @@ pub(crate) enum FleetCommand {
         /// Its name
         environment: String,
     },
+}
+
+/// Flags of `conflicts`.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Conflicts")]
+pub(crate) struct ConflictsFlags {
+    /// What to do with one of them [default: list all]
+    #[command(subcommand)]
+    pub(crate) what: Option<ConflictsCommand>,
+    /// Only of this hub table
+    #[arg(long, value_name = "TABLE")]
+    pub(crate) table: Option<String>,
+    /// Only of this environment
+    #[arg(long, value_name = "NAME")]
+    pub(crate) from: Option<String>,
+    /// Only what was decided since: a moment (2026-01-31, 2026-01-31T12:00:00Z) or an age (36h, 7d)
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<String>,
+    /// Show so many at most, the newest
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub(crate) limit: usize,
+}
+
+/// What about one conflict.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum ConflictsCommand {
+    /// Shows both versions, column by column
+    Show {
+        /// Its id, as listed
+        id: String,
+    },
+    /// Puts the version in force that is not, in this environment's row
+    Revert {
+        /// Its id, as listed
+        id: String,
+        /// Put this version in force, whatever is now
+        #[arg(long, value_enum)]
+        to: Option<Version>,
+    },
+}
+
+/// One of the two versions that conflicted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Version {
+    /// The version that arrived
+    Incoming,
+    /// The version that was stored
+    Existing,
 }
 
 /// Flags of `init`.

@@ -111,6 +111,7 @@ fn execute(
         Command::Config => command::config::run(&context),
         Command::Pull(flags) => command::pull::run(&context, &flags),
         Command::Fleet(what) => command::fleet::run(&context, &what),
+        Command::Conflicts(flags) => command::conflicts::run(&context, &flags),
         Command::Init(flags) => command::init::run(&context, flags),
     }
 }

@@ -54,7 +54,7 @@ mod walk;
 pub use account::{audit, event, overview, report};
 pub use conversion::{aside, coerce, rowjson};
 pub use hashing::{digest, hash};
-pub use meeting::{conflict, meet};
+pub use meeting::{conflict, meet, revert};
 pub use value::vector;
 
 pub use conflict::{Conflict, ConflictKind, ConflictPolicy, PolicySpec, Resolution};

@@ -3,6 +3,7 @@
 
 mod batch;
 mod bookkeeping;
+mod conflicts;
 mod connections;
 mod deliver;
 pub mod doctor;

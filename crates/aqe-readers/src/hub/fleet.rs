@@ -77,7 +77,7 @@ impl FleetHub for EmbeddedHub {
 
 impl EmbeddedHub {
     /// Reads on the hub's own thread.
-    async fn look<R, F>(&self, job: F) -> Result<R>
+    pub(super) async fn look<R, F>(&self, job: F) -> Result<R>
     where
         R: Send + 'static,
         F: FnOnce(&Connection) -> Result<R, Failure> + Send + 'static,

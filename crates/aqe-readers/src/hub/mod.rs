@@ -1,6 +1,7 @@
 //! The embedded hub: one SQLite file, the same engine, the same catalogue.
 
 mod codec;
+mod conflicts;
 mod doubles;
 mod fleet;
 mod overview;

@@ -1,6 +1,7 @@
 //! One file per command.
 
 pub(crate) mod config;
+pub(crate) mod conflicts;
 pub(crate) mod doctor;
 pub(crate) mod fleet;
 pub(crate) mod init;

@@ -144,7 +144,7 @@ pub(super) fn known_tables(names: &[String]) -> Result<BTreeSet<String>, Failure
 }
 
 /// A moment, or so long ago.
-fn since(text: &str, now: Timestamp) -> Result<Timestamp, Failure> {
+pub(super) fn since(text: &str, now: Timestamp) -> Result<Timestamp, Failure> {
     let wrong = || {
         Failure::usage(format!(
             "flag --since: {text:?} is neither a moment (2026-01-31, 2026-01-31T12:00:00Z) nor an age (90m, 36h, 7d)"

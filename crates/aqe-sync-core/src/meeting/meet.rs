@@ -25,6 +25,23 @@ pub struct Contribution {
     pub row: Row,
 }
 
+impl Contribution {
+    /// A version that somebody put in force, beside what the streams say: see
+    /// [`crate::revert`].
+    pub(super) fn pinned(row: Row) -> Self {
+        Self { contributor: pin(), priority: i32::MAX, row }
+    }
+
+    pub(super) fn is_pin(&self) -> bool {
+        self.contributor == pin()
+    }
+}
+
+/// The stream that stands for a version which somebody put in force.
+pub(super) fn pin() -> Contributor {
+    Contributor { source: crate::audit::SOURCE.into(), stream: "reverted".into() }
+}
+
 /// A row as the sink holds it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Stored {
@@ -188,6 +205,7 @@ impl Settle<'_> {
     /// Several streams hold the key.
     fn meeting(self, incoming: Row) -> Settled {
         let mut contributions = self.contributions();
+        let seen = contributions.iter().find(|one| one.contributor == self.ranking.writer).map(|one| one.row.hash);
         let pairs = contributions.iter().zip(&self.existing.merged_from);
         let ranks_stand = pairs.into_iter().all(|(now, before)| now.priority == before.priority);
         let base = Some(incoming.hash);
@@ -207,7 +225,13 @@ impl Settle<'_> {
         if contributions.len() == 1 {
             return self.replace(mine.row, Effect::Inserted, None);
         }
-        let (stored, rule) = self.fold(contributions);
+        let (stored, rule) = match contributions.iter().position(Contribution::is_pin) {
+            Some(position) => {
+                let pinned = contributions.remove(position);
+                self.against_pinned(pinned, contributions, &mine, seen)
+            }
+            None => self.fold(contributions),
+        };
         // With other contributions the row is no tombstone.
         let differs = self.existing.row.hash != mine.row.hash;
         let effect = if stored.row.hash == mine.row.hash {
@@ -221,6 +245,44 @@ impl Settle<'_> {
         Settled { key: self.key, write: Some(stored), effect, conflict, base_from_now: base }
     }
 
+    /// A stream's record changed after somebody put a version in force that it did not
+    /// have: as if the hub's row had been changed behind its back.
+    fn against_pinned(
+        &self,
+        mut pinned: Contribution,
+        others: Vec<Contribution>,
+        mine: &Contribution,
+        seen: Option<ContentHash>,
+    ) -> (Stored, RuleName) {
+        let conflict = Conflict {
+            table: self.table,
+            key: &self.key,
+            incoming: version(mine),
+            existing: Version { priority: mine.priority, ..version(&pinned) },
+            kind: ConflictKind::Diverged { base: seen },
+        };
+        let rule = match decide(self.policy, &conflict) {
+            Resolution::Incoming(_) | Resolution::Undecided => return self.fold(others),
+            Resolution::Existing(rule) => rule,
+            Resolution::Merged(rule, row) => {
+                pinned.row = row;
+                rule
+            }
+        };
+        (self.keep_pinned(pinned, others), rule)
+    }
+
+    /// What was put in force stays, unless the streams come to the same by themselves.
+    fn keep_pinned(&self, pinned: Contribution, others: Vec<Contribution>) -> Stored {
+        let (folded, _) = self.fold(others.clone());
+        if folded.row.hash == pinned.row.hash {
+            return folded;
+        }
+        let (row, contributor) = (pinned.row.clone(), folded.contributor);
+        let merged_from = others.into_iter().chain([pinned]).collect();
+        Stored { row, contributor, merged_from, deleted: false }
+    }
+
     /// The writer's record is gone; others may still hold the key.
     fn withdraw(self) -> Settled {
         let mut contributions = self.contributions();
@@ -229,6 +291,7 @@ impl Settle<'_> {
         if contributions.len() == before {
             return self.leave(Effect::Kept, None, None);
         }
+        let pinned = contributions.iter().position(Contribution::is_pin).map(|position| contributions.remove(position));
         if contributions.is_empty() {
             let stored = Stored { deleted: true, merged_from: Vec::new(), ..self.existing };
             return Settled {
@@ -239,7 +302,10 @@ impl Settle<'_> {
                 base_from_now: None,
             };
         }
-        let (stored, _) = self.fold(contributions);
+        let stored = match pinned {
+            Some(pinned) => self.keep_pinned(pinned, contributions),
+            None => self.fold(contributions).0,
+        };
         Settled { key: self.key, write: Some(stored), effect: Effect::Kept, conflict: None, base_from_now: None }
     }
 

@@ -26,8 +26,8 @@ fn contribution(environment: &str, values: Vec<Value>) -> Contribution {
 fn said(environment: &str, body: &str, confidence: f64, counts: (i64, i64, f64), moment: i64) -> Contribution {
     let (uses, successes, rate) = counts;
     let counts = [uses.into(), successes.into(), rate.into()];
-    let values = [["k".into(), body.into(), confidence.into()].as_slice(), &counts, &[at(moment), at(moment)]];
-    contribution(environment, values.concat())
+    let content: [Value; 3] = ["k".into(), body.into(), confidence.into()];
+    contribution(environment, [content.as_slice(), &counts, &[at(moment), at(moment)]].concat())
 }
 
 fn double() -> impl Strategy<Value = f64> {
@@ -339,8 +339,9 @@ fn a_record_has_to_be_in_enough_environments_ones_own_included() {
 #[test]
 fn records_are_about_the_same_whatever_their_case_and_punctuation() {
     let spec = TableSpec::builder("p").key("id", ColumnType::Text);
-    let spec = spec.columns(ColumnType::Text, &["domain", "pattern_type"]).search_text(&["pattern", "name"]);
-    let spec = spec.build().expect("a table");
+    let spec = spec.columns(ColumnType::Text, &["domain", "pattern_type"]);
+    let spec = spec.column("pattern", ColumnType::Text).role(Role::SearchText);
+    let spec = spec.column("name", ColumnType::Text).role(Role::SearchText).build().expect("a table");
     let about = |domain: &str, kind: &str, pattern: &str, name: Value| {
         let values = vec!["id".into(), domain.into(), kind.into(), pattern.into(), name];
         identity(&spec, &Row::new(&spec, values, None))

@@ -27,6 +27,7 @@ mod policies;
 mod preferences;
 mod records;
 mod redaction;
+mod reverting;
 mod settling;
 mod support;
 mod testkit;
