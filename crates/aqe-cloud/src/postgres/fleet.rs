@@ -23,6 +23,9 @@ use super::wire::{Array, Wire, columns};
 /// So many keys or entries are sent at once.
 const BATCH: usize = 1_000;
 
+/// The hub's own audit rows are nobody's memory.
+const AUDIT: &str = aqe_sync_core::audit::SOURCE;
+
 impl FleetHub for PostgresHub {
     /// The epoch is the hub's identity and the moment at which its server was started.
     /// Batches in the middle of a stream are committed without waiting for the disk: a
@@ -195,7 +198,7 @@ async fn changed(
          FROM unnest($2, $3) AS s(env, version) WHERE s.env = v.source_env), 0) AS since \
          FROM {versions} v WHERE table_name = $1) v \
          JOIN {name} t ON t.source_env = v.source_env AND t.sync_version > v.since \
-         WHERE ($5::timestamptz IS NULL OR t.synced_at > $5) AND (t.source_env <> $4 OR EXISTS (\
+         WHERE t.source <> '{AUDIT}' AND ($5::timestamptz IS NULL OR t.synced_at > $5) AND (t.source_env <> $4 OR EXISTS (\
          SELECT FROM {versions} e JOIN {name} o ON o.source_env = e.source_env AND {same} \
          WHERE e.table_name = $1 AND e.source_env <> $4))",
         keys = key_names(table, "t."),

@@ -31,7 +31,7 @@ pub(super) struct HubRow {
     pub synced_at: Timestamp,
 }
 
-/// What all environments have of these keys, tombstones included, ordered by key and
+/// What all environments have of these keys, tombstones included, audit rows left out, ordered by key and
 /// environment.
 pub(super) async fn rows_of(
     client: &Client,
@@ -58,11 +58,12 @@ pub(super) async fn rows_of(
         "SELECT t.source_env, t.source, t.stream, t.content_hash, t.sync_version, t.deleted_at IS NOT NULL, \
          t.synced_at, t.merged_from, t.extra, {} FROM unnest({wanted}) WITH ORDINALITY AS k({aliases}, position) \
          CROSS JOIN (SELECT source_env FROM {} WHERE table_name = ${}) e \
-         JOIN {} t ON t.source_env = e.source_env AND {join} ORDER BY k.position, t.source_env",
+         JOIN {} t ON t.source_env = e.source_env AND {join} WHERE t.source <> '{}' ORDER BY k.position, t.source_env",
         names(table, table.columns().len(), "t."),
         dialect.own("sync_versions"),
         columns.len() + 1,
         dialect.table(table.name()),
+        aqe_sync_core::audit::SOURCE,
     );
     let mut parameter_types: Vec<Type> = types.iter().map(|kind| array_of(kind, &dialect.vectors)).collect();
     parameter_types.push(Type::TEXT);

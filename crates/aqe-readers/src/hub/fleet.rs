@@ -16,6 +16,9 @@ use super::{EmbeddedHub, Sending, convert};
 /// So many keys or entries are sent at once.
 const BATCH: usize = 1_000;
 
+/// The hub's own audit rows are nobody's memory.
+const AUDIT: &str = aqe_sync_core::audit::SOURCE;
+
 impl FleetHub for EmbeddedHub {
     async fn standing(&self) -> Result<Standing> {
         let epoch = self.identity.clone();
@@ -125,7 +128,7 @@ fn changed(
     let since_json = since_json.unwrap_or_default();
     let sql = format!(
         "SELECT DISTINCT {keys} FROM json_each(?1) AS e JOIN {name} AS t ON t.source_env = e.value ->> 0 \
-         WHERE t.sync_version > (e.value ->> 1) AND (?3 IS NULL OR t.synced_at > ?3) \
+         WHERE t.sync_version > (e.value ->> 1) AND t.source <> '{AUDIT}' AND (?3 IS NULL OR t.synced_at > ?3) \
          AND (t.source_env <> ?2 OR EXISTS (SELECT 1 FROM {name} AS o, json_each(?1) AS f \
          WHERE o.source_env = f.value ->> 0 AND o.source_env <> ?2 AND {}))",
         same.join(" AND ")
@@ -150,7 +153,7 @@ fn contributions(connection: &Connection, table: &TableSpec, keys: &[Key]) -> Re
     let all: Vec<String> = table.columns().iter().map(|column| format!("t.{}", column.name.quoted())).collect();
     let mut sql = format!(
         "SELECT t.source_env, t.sync_version, t.deleted_at IS NOT NULL, t.content_hash, t.extra, {} \
-         FROM sync_versions AS v JOIN {} AS t ON t.source_env = v.source_env WHERE v.table_name = ?1",
+         FROM sync_versions AS v JOIN {} AS t ON t.source_env = v.source_env WHERE v.table_name = ?1 AND t.source <> '{AUDIT}'",
         all.join(", "),
         table.name().quoted()
     );

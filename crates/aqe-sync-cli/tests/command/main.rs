@@ -4,6 +4,7 @@ mod command_line;
 mod dead_letters;
 #[cfg(unix)]
 mod doctor;
+mod fleet;
 mod locks;
 mod postgres_hub;
 mod program;
