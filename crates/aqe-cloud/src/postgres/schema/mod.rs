@@ -139,10 +139,13 @@ pub async fn open(client: &Client, schema: &Identifier, mode: Mode<'_>) -> Resul
 ///
 /// # Errors
 /// As [`open`] and [`Hub::prepare`].
-pub async fn init(client: &Client, schema: &Identifier, setup: &Setup, tables: &[Arc<TableSpec>]) -> Result<Hub> {
+pub async fn init(client: &Client, schema: &Identifier, setup: &Setup, wanted: &[Arc<TableSpec>]) -> Result<Hub> {
     let mut hub = open(client, schema, Mode::Restore(setup)).await?;
-    hub.prepare(client, tables).await?;
-    hub.prepare_views(client).await?;
+    hub.prepare(client, wanted).await?;
+    // They show tables of the catalogue: a hub for other tables does without.
+    if wanted.iter().any(|table| tables::find(table.name().as_str()).is_some()) {
+        hub.prepare_views(client).await?;
+    }
     Ok(hub)
 }
 
