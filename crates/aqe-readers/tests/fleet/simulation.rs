@@ -28,7 +28,7 @@ impl World {
         let mut rng = Rng::with_seed(seed);
         let folder = tempfile::tempdir().expect("a folder");
         let hub = Arc::new(EmbeddedHub::open(&folder.path().join("hub.db")).expect("opened"));
-        let places = (0..rng.usize(2..=4)).map(|number| Place::new(&format!("env-{number}"))).collect();
+        let places = (0..rng.usize(2..=5)).map(|number| Place::new(&format!("env-{number}"))).collect();
         Self { _folder: folder, hub, places, rng, clock: 0, happened: [0; 12] }
     }
 
