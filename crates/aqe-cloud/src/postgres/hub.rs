@@ -206,7 +206,7 @@ impl HubBuilder {
         let opened = match opened {
             Ok(opened) => opened,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Err(error)),
-            Err(error) => return Err(error),
+            Err(error) => return Err(error.context("hub", dialing.address.shown())),
         };
         if dry {
             let begun = link.batch_execute(Brackets::TRANSACTION.begin).await;

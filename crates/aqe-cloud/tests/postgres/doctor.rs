@@ -134,7 +134,7 @@ fn privileges_that_are_missing_are_named_with_the_grant() {
 fn a_newer_hub_and_one_that_lost_columns_are_critical() {
     let database = Cluster::shared().database();
     init(&database);
-    database.psql("ALTER TABLE aqe.qe_patterns DROP COLUMN name");
+    database.psql("ALTER TABLE aqe.qe_patterns DROP COLUMN name CASCADE");
     let (severity, found, _) = seen(&database.url(), "hub");
     assert_eq!(severity, Severity::Critical);
     assert!(found.contains("qe_patterns.name") && found.contains("aqe-sync init"), "{found}");

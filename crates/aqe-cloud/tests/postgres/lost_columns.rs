@@ -109,7 +109,7 @@ fn vectors_come_back_after_their_extension_was_dropped() {
 fn a_column_that_somebody_dropped_is_filled_again() {
     let filled = Filled::new(Cluster::shared().database(), VectorKind::None);
     let before = content(&builder(&filled.database, filled.kind).open().unwrap(), &filled.root);
-    filled.database.psql("ALTER TABLE aqe.qe_patterns DROP COLUMN name");
+    filled.database.psql("ALTER TABLE aqe.qe_patterns DROP COLUMN name CASCADE");
     for error in refusals(&filled.database, filled.kind) {
         assert!(error.to_string().contains("lost columns: qe_patterns.name; somebody dropped them"), "{error}");
     }

@@ -172,9 +172,8 @@ impl Work {
                     },
                 )?;
                 failpoint!("pull-committed");
-                let floor = self.state.floor(name, numbers.next)?;
                 let mut sequence = 0;
-                self.state.settle(name, numbers.next, floor, |transaction| {
+                self.state.settle(name, numbers.next, |transaction| {
                     sequence = notes::checkpoint(transaction, &beside)?;
                     Ok(())
                 })?;

@@ -25,6 +25,10 @@ fn synced() -> Project {
 /// Makes the hub what the version before made of it: the same tables with REAL columns.
 fn make_old(project: &Project) {
     let hub = Connection::open(project.hub_path()).expect("a hub");
+    let views =
+        "SELECT coalesce(group_concat(format('DROP VIEW %w', name), ';'), '') FROM sqlite_schema WHERE type = 'view'";
+    let views: String = hub.query_row(views, [], |row| row.get(0)).expect("asked");
+    hub.execute_batch(&views).expect("dropped");
     let mut tables = hub.prepare("SELECT name, sql FROM sqlite_schema WHERE sql LIKE '%\" ANY%'").expect("prepared");
     let tables = tables.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).expect("asked");
     let tables: Vec<(String, String)> = tables.collect::<Result<_, _>>().expect("read");
