@@ -66,7 +66,7 @@ async fn conflicts(
          AND ($4::timestamptz IS NULL OR c.logged_at >= $4) AND ($5::text IS NULL OR c.id = $5::uuid) \
          ORDER BY c.logged_at DESC, c.table_name, c.key, c.id LIMIT $6"
     );
-    let environment = filter.environment.as_ref().map(|environment| environment.as_str());
+    let environment = filter.environment.as_ref().map(aqe_sync_core::Environment::as_str);
     let since = filter.since.map_or(Wire::Null, Wire::Timestamp);
     let limit = i64::try_from(filter.limit).unwrap_or(i64::MAX);
     let id = id.map(|id| id.to_string());

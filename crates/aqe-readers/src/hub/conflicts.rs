@@ -31,7 +31,7 @@ impl ConflictLog for EmbeddedHub {
 fn conflicts(connection: &Connection, filter: &ConflictFilter) -> Result<(Vec<ConflictEntry>, u64), Failure> {
     let wanted = "(?2 IS NULL OR c.table_name = ?2) AND (?3 IS NULL OR c.source_env = ?3) \
                   AND (?4 IS NULL OR c.logged_at >= ?4)";
-    let environment = filter.environment.as_ref().map(|environment| environment.as_str());
+    let environment = filter.environment.as_ref().map(aqe_sync_core::Environment::as_str);
     let since = filter.since.map(|since| since.to_string());
     let limit = i64::try_from(filter.limit).unwrap_or(i64::MAX);
     // A parameter that a statement does not name cannot be given to it.

@@ -151,9 +151,10 @@ fn contributions(connection: &Connection, table: &TableSpec, keys: &[Key]) -> Re
         return Ok(vec![Vec::new(); keys.len()]);
     }
     let all: Vec<String> = table.columns().iter().map(|column| format!("t.{}", column.name.quoted())).collect();
+    // In that order: one row by its key per environment. SQLite would else read the whole table.
     let mut sql = format!(
         "SELECT t.source_env, t.sync_version, t.deleted_at IS NOT NULL, t.content_hash, t.extra, {} \
-         FROM sync_versions AS v JOIN {} AS t ON t.source_env = v.source_env WHERE v.table_name = ?1 AND t.source <> '{AUDIT}'",
+         FROM sync_versions AS v CROSS JOIN {} AS t ON t.source_env = v.source_env WHERE v.table_name = ?1 AND t.source <> '{AUDIT}'",
         all.join(", "),
         table.name().quoted()
     );
