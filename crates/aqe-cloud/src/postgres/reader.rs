@@ -52,13 +52,16 @@ pub(super) async fn rows_of(
         let comma = if position == 0 { "" } else { ", " };
         let _ = write!(wanted, "{comma}${}", position + 1);
         let _ = write!(aliases, "{comma}c{position}");
-        let _ = write!(join, " AND t.{} = k.c{position}", column.name.quoted());
+        let _ = write!(join, " AND x.{} = k.c{position}", column.name.quoted());
     }
+    // Fenced off by OFFSET, so that one row is looked up by its key per key and environment:
+    // else the planner takes all rows of an environment first.
     let sql = format!(
         "SELECT t.source_env, t.source, t.stream, t.content_hash, t.sync_version, t.deleted_at IS NOT NULL, \
          t.synced_at, t.merged_from, t.extra, {} FROM unnest({wanted}) WITH ORDINALITY AS k({aliases}, position) \
          CROSS JOIN (SELECT source_env FROM {} WHERE table_name = ${}) e \
-         JOIN {} t ON t.source_env = e.source_env AND {join} WHERE t.source <> '{}' ORDER BY k.position, t.source_env",
+         CROSS JOIN LATERAL (SELECT * FROM {} x WHERE x.source_env = e.source_env AND {join} OFFSET 0) t \
+         WHERE t.source <> '{}' ORDER BY k.position, t.source_env",
         names(table, table.columns().len(), "t."),
         dialect.own("sync_versions"),
         columns.len() + 1,
