@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use aqe_sync_core::{Error, Result, StreamId, TableSpec};
+use aqe_sync_core::{Environment, Error, Result, StreamId, TableSpec};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use tokio::runtime::Handle;
@@ -13,7 +13,7 @@ use super::deliver::Last;
 use super::lane::{Lane, Session};
 use super::link::{Address, Budget, Connector, Link, connect, retry};
 use super::order::Orders;
-use super::schema;
+use super::schema::{self, Writer};
 use super::statements::Dialect;
 use super::table::Table;
 
@@ -53,6 +53,12 @@ pub(super) struct Connections {
     pub(super) routes: Mutex<HashMap<String, Last>>,
     /// The deliveries of each stream, in theirs.
     pub(super) orders: Orders,
+    /// Whose rows this login may write.
+    pub(super) writer: Writer,
+    /// The login, as the server knows it.
+    pub(super) login: String,
+    /// Whether new rows can be copied straight into their table.
+    pub(super) takes_copies: bool,
     tables: Mutex<HashMap<String, Arc<Table>>>,
     /// Reads whole streams, while the lanes go on writing.
     reader: tokio::sync::Mutex<Option<Arc<Link>>>,
@@ -96,6 +102,9 @@ impl Connections {
             dialing,
             runtime,
             dialect: Arc::new(dialect),
+            writer: schema.writer().clone(),
+            login: schema.login().to_owned(),
+            takes_copies: schema.takes_copies(),
             schema: tokio::sync::Mutex::new(schema),
             lanes: std::iter::once(Lane::of(first)).chain(others).map(Arc::new).collect(),
             far,
@@ -163,6 +172,12 @@ impl Connections {
             Ok(columns(&schema) != before)
         });
         prepared.await.map_err(|error| error.context("hub", self.dialing.address.shown()))
+    }
+
+    /// Whether this login may write an environment's rows.
+    pub(super) fn check_writer(&self, environment: &Environment) -> Result<()> {
+        let checked = self.writer.check(&self.login, environment);
+        checked.map_err(|error| error.context("hub", self.dialing.address.shown()))
     }
 
     /// Whether nothing is ever committed.

@@ -27,22 +27,26 @@
 mod ddl;
 mod detect;
 mod flavour;
+pub(super) mod guard;
 mod migrate;
 mod prepare;
 mod present;
 mod refusal;
 mod script;
+mod writer;
 
 use std::sync::Arc;
 
 use aqe_sync_core::{Error, ErrorKind, Identifier, Quoted, Result, TableSpec, failpoint, tables};
 use tokio_postgres::Client;
 
-pub(super) use ddl::sql_type;
 pub use ddl::{MAX_KEY_BYTES, create_table, key_fits};
+pub(super) use ddl::{literal, sql_type};
 pub use flavour::{Extension, Flavour, VectorKind};
+pub(super) use migrate::lock;
 pub use present::{Columns, Present, PresentColumn};
 pub use script::script;
+pub use writer::Writer;
 
 use present::{Server, Survey};
 
@@ -85,6 +89,7 @@ pub struct Hub {
     server: Server,
     created: bool,
     lost: Vec<String>,
+    writer: Writer,
     warnings: Vec<String>,
 }
 
@@ -226,6 +231,7 @@ fn described(survey: Survey, schema: &Identifier) -> Result<Hub> {
         )
     }));
     Ok(Hub {
+        writer: Writer::of(&survey.server, survey.own),
         id,
         flavour,
         vector_index,
@@ -282,6 +288,9 @@ impl Hub {
         if self.server.read_only {
             return Err(refusal::read_only(&self.server));
         }
+        if self.writer != Writer::Any {
+            return Err(refusal::owner_first(&self.server, &self.incomplete(tables), &self.schema));
+        }
         let failed = |cause| refusal::failed("preparing tables of the hub", &self.schema, cause);
         let batch = migrate::lock(&self.schema) + &sql;
         failpoint!("postgres-tables-before");
@@ -299,10 +308,78 @@ impl Hub {
     }
 
     fn missing(&self, tables: &[Arc<TableSpec>]) -> Result<String> {
-        tables
-            .iter()
-            .map(|table| prepare::missing(&self.schema, table, &self.flavour, self.vector_index, &self.present))
-            .collect()
+        let mut sql = String::new();
+        for table in tables {
+            sql += &prepare::missing(&self.schema, table, &self.flavour, self.vector_index, &self.present)?;
+        }
+        if self.is_guarded() {
+            let group = guard::group(&self.id);
+            for name in self.open(tables) {
+                sql += &guard::table(&self.schema, name, &group);
+            }
+        }
+        Ok(sql)
+    }
+
+    /// Tables that ought to be guarded and are not, those first that are not there yet.
+    fn open<'t>(&self, tables: &'t [Arc<TableSpec>]) -> Vec<&'t str> {
+        let names = tables.iter().map(|table| table.name().as_str()).chain(migrate::OWN_TABLES);
+        names.filter(|name| !self.present.is_guarded(name)).collect()
+    }
+
+    /// What it takes to keep environments apart, for the owner; nothing where all of it is there.
+    pub(super) fn guard_due(&self) -> Option<String> {
+        let ours = |name: &&str| {
+            let columns = self.present.table(name);
+            let common = |column: &str| columns.is_some_and(|columns| columns.contains_key(column));
+            migrate::OWN_TABLES.contains(name) || ["source_env", "content_hash", "sync_version"].into_iter().all(common)
+        };
+        let open: Vec<&str> =
+            self.present.tables().filter(ours).filter(|name| !self.present.is_guarded(name)).collect();
+        if open.is_empty() {
+            return None;
+        }
+        let group = guard::group(&self.id);
+        let mut sql = guard::open_to(&self.schema, &group);
+        for name in open {
+            sql += &guard::table(&self.schema, name, &group);
+        }
+        Some(sql)
+    }
+
+    /// Why a login that cannot make tables cannot go on.
+    fn incomplete(&self, tables: &[Arc<TableSpec>]) -> String {
+        let of = |table: &&Arc<TableSpec>| {
+            prepare::missing(&self.schema, table, &self.flavour, self.vector_index, &self.present)
+                .is_ok_and(|sql| !sql.is_empty())
+        };
+        let mut names: Vec<&str> = tables.iter().filter(of).map(|table| table.name().as_str()).collect();
+        names.extend(self.open(tables));
+        names.sort_unstable();
+        names.dedup();
+        format!("tables of the hub are missing or not ready, and only its owner may make them: {}", names.join(", "))
+    }
+
+    /// Whether environments are kept apart: each is written by the login that was made for
+    /// it, and by the hub's owner.
+    pub fn is_guarded(&self) -> bool {
+        self.present.is_guarded(guard::ENVIRONMENTS)
+    }
+
+    /// Whose rows the login may write.
+    pub fn writer(&self) -> &Writer {
+        &self.writer
+    }
+
+    /// The login, as the server knows it.
+    pub fn login(&self) -> &str {
+        &self.server.user
+    }
+
+    /// Whether the server lets this login `COPY` into the hub's tables: it refuses where
+    /// row-level security applies, also to who may write all rows.
+    pub(super) fn takes_copies(&self) -> bool {
+        !self.server.guarded
     }
 
     /// The schema that it lives in.

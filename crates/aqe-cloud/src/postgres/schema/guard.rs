@@ -1,0 +1,143 @@
+//! Row-level security: every login writes its own environment's rows only.
+//!
+//! Which login is which environment's stands in the table `environments`, which only the
+//! hub's owner can write. No function is involved that anybody could shadow; policies name
+//! tables by their identity, not by whatever stands first in a `search_path`.
+
+use std::fmt::Write as _;
+
+use aqe_sync_core::Identifier;
+use xxhash_rust::xxh3::xxh3_128;
+
+use super::ddl::literal;
+
+/// The table that says which login is which environment's.
+pub(in crate::postgres) const ENVIRONMENTS: &str = "environments";
+
+/// Whose role owns the hub: the owner of the table that was made first.
+const OWNED: &str = "hub_info";
+
+/// What an environment's login may do with a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Use {
+    /// Look at all of it, and nothing else.
+    Read,
+    /// Add its own rows.
+    Append,
+    /// Add and change its own rows. Rows are never deleted: they become tombstones.
+    Write,
+    /// All of that, and delete its own rows.
+    Clear,
+}
+
+impl Use {
+    fn of(table: &str) -> Self {
+        match table {
+            "hub_info" | "schema_migrations" | "fleet_excluded" | ENVIRONMENTS => Self::Read,
+            "sync_history" | "conflict_log" => Self::Append,
+            "fleet_kept" => Self::Clear,
+            _ => Self::Write,
+        }
+    }
+
+    fn privileges(self) -> &'static str {
+        match self {
+            Self::Read => "SELECT",
+            Self::Append => "SELECT, INSERT",
+            Self::Write => "SELECT, INSERT, UPDATE",
+            Self::Clear => "SELECT, INSERT, UPDATE, DELETE",
+        }
+    }
+}
+
+/// The role that environments' logins are members of: it may use the hub's tables. Roles
+/// belong to the whole server, so the name says which hub.
+pub(in crate::postgres) fn group(hub: &str) -> Identifier {
+    let name = format!("aqe_hub_{:032x}", xxh3_128(hub.as_bytes()));
+    Identifier::new(&name).expect("40 letters, digits and underscores are a usable name")
+}
+
+/// Makes the group, and lets nobody else in by default. Reading is for members to begin
+/// with, also of what the owner makes later, such as views.
+pub(in crate::postgres) fn open_to(schema: &Identifier, group: &Identifier) -> String {
+    let (schema, name) = (schema.quoted(), group.quoted());
+    format!(
+        "DO $aqe$ BEGIN\nIF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = {role}) THEN\n  \
+         CREATE ROLE {name} NOLOGIN;\nEND IF;\nEND $aqe$;\n\
+         REVOKE ALL ON SCHEMA {schema} FROM PUBLIC;\n\
+         GRANT USAGE ON SCHEMA {schema} TO {name};\n\
+         REVOKE ALL ON ALL TABLES IN SCHEMA {schema} FROM PUBLIC;\n\
+         GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO {name};\n\
+         DO $aqe$ BEGIN\nIF NOT pg_catalog.has_database_privilege({role}, current_database(), 'CONNECT') THEN\n  \
+         EXECUTE format('GRANT CONNECT ON DATABASE %I TO %I', current_database(), {role});\nEND IF;\n\
+         IF NOT pg_catalog.has_database_privilege({role}, current_database(), 'TEMPORARY') THEN\n  \
+         EXECUTE format('GRANT TEMPORARY ON DATABASE %I TO %I', current_database(), {role});\nEND IF;\nEND $aqe$;\n\
+         ALTER DEFAULT PRIVILEGES IN SCHEMA {schema} GRANT SELECT ON TABLES TO {name};\n",
+        role = literal(group.as_str())
+    )
+}
+
+/// Guards one table, whatever was there before. Reading is a matter of privileges alone.
+///
+/// The comparison is one that no index serves: the planner would else take all rows of
+/// an environment for each row of a batch.
+pub(in crate::postgres) fn table(schema: &Identifier, name: &str, group: &Identifier) -> String {
+    let schema_name = schema.quoted();
+    let quoted = format!("{schema_name}.{}", aqe_sync_core::Quoted(name));
+    let owner = format!(
+        "(SELECT pg_catalog.pg_has_role(c.relowner, 'USAGE') FROM pg_catalog.pg_class c WHERE c.oid = {}::pg_catalog.regclass)",
+        literal(&format!("{schema_name}.{OWNED}"))
+    );
+    let usage = Use::of(name);
+    let may = if usage == Use::Read {
+        owner
+    } else {
+        format!(
+            "source_env IS NOT DISTINCT FROM (SELECT e.environment FROM {schema_name}.{ENVIRONMENTS} e \
+             WHERE e.role = CURRENT_USER::text AND e.revoked_at IS NULL) OR {owner}"
+        )
+    };
+    let mut sql = format!("ALTER TABLE {quoted} ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;\n");
+    for (policy, what) in [
+        ("aqe_read", "FOR SELECT USING (true)".to_owned()),
+        ("aqe_insert", format!("FOR INSERT WITH CHECK ({may})")),
+        ("aqe_update", format!("FOR UPDATE USING ({may}) WITH CHECK ({may})")),
+        ("aqe_delete", format!("FOR DELETE USING ({may})")),
+    ] {
+        // Writing to a String cannot fail.
+        let _ =
+            write!(sql, "DROP POLICY IF EXISTS {policy} ON {quoted};\nCREATE POLICY {policy} ON {quoted} {what};\n");
+    }
+    let group = group.quoted();
+    let _ = write!(
+        sql,
+        "REVOKE ALL ON {quoted} FROM PUBLIC, {group};\nGRANT {} ON {quoted} TO {group};\n",
+        usage.privileges()
+    );
+    sql
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::postgres::schema::migrate::OWN_TABLES;
+
+    #[test]
+    fn every_hub_has_a_group_of_its_own_with_a_name_that_fits() {
+        let (one, other) = (group("5cbd1131-111c"), group("5cbd1131-111d"));
+        assert_ne!(one, other);
+        assert_eq!(one.as_str().len(), 40);
+    }
+
+    #[test]
+    fn what_concerns_all_environments_is_the_owners_alone() {
+        let (schema, group) = (Identifier::new("aqe").unwrap(), group("hub"));
+        for name in ["hub_info", "schema_migrations", "fleet_excluded", "environments"] {
+            let sql = table(&schema, name, &group);
+            assert!(!sql.contains("source_env") && sql.contains("GRANT SELECT ON"), "{sql}");
+        }
+        for name in OWN_TABLES.into_iter().filter(|name| Use::of(name) != Use::Read).chain(["patterns"]) {
+            assert!(table(&schema, name, &group).contains("WITH CHECK (source_env IS NOT DISTINCT FROM"), "{name}");
+        }
+    }
+}
