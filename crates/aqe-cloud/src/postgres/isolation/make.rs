@@ -1,6 +1,6 @@
 //! Carries out what was planned.
 
-use aqe_sync_core::{Error, Quoted, Result};
+use aqe_sync_core::{Error, Identifier, Quoted, Result};
 use postgres_types::Type;
 use tokio_postgres::Client;
 
@@ -48,17 +48,22 @@ async fn make(connections: &Connections, plan: &EnvironmentPlan, password: Optio
     if !plan.is_done() {
         link.batch_execute(&plan.sql(password)).await.map_err(failed)?;
     }
-    notes(&link, plan.login().as_str()).await.map_err(failed)
+    notes(&link, &connections.dialect.schema, plan.login().as_str()).await.map_err(failed)
 }
 
 /// What the database allows or refuses beside our own tables.
-async fn notes(client: &Client, login: &str) -> Result<Vec<String>, tokio_postgres::Error> {
+async fn notes(client: &Client, schema: &Identifier, login: &str) -> Result<Vec<String>, tokio_postgres::Error> {
     let sql = "SELECT current_database()::text, \
                pg_catalog.has_database_privilege($1, current_database(), 'CONNECT'), \
                pg_catalog.has_database_privilege($1, current_database(), 'TEMPORARY'), \
                coalesce((SELECT pg_catalog.has_schema_privilege($1, n.oid, 'CREATE') FROM pg_catalog.pg_namespace n \
-               WHERE n.nspname = 'public'), false)";
-    let row = client.query_typed_one(sql, &[(&login, Type::TEXT)]).await?;
+               WHERE n.nspname = 'public'), false), \
+               (SELECT string_agg(DISTINCT CASE a.grantee WHEN 0 THEN 'everybody' ELSE pg_catalog.pg_get_userbyid(a.grantee)::text END, ', ') \
+               FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+               CROSS JOIN LATERAL pg_catalog.aclexplode(c.relacl) a \
+               WHERE n.nspname = $2 AND c.relkind = 'r' AND a.grantee <> c.relowner \
+               AND a.privilege_type IN ('TRUNCATE', 'TRIGGER', 'REFERENCES'))";
+    let row = client.query_typed_one(sql, &[(&login, Type::TEXT), (&schema.as_str(), Type::TEXT)]).await?;
     let database: String = row.try_get(0)?;
     let (database, grantee) = (Quoted(&database), Quoted(login));
     let mut notes = Vec::new();
@@ -76,6 +81,13 @@ async fn notes(client: &Client, login: &str) -> Result<Vec<String>, tokio_postgr
              own by others; have its owner run REVOKE CREATE ON SCHEMA public FROM PUBLIC"
                 .to_owned(),
         );
+    }
+    if let Some(grantees) = row.try_get::<_, Option<String>>(4)? {
+        notes.push(format!(
+            "{grantees} may empty tables of the hub or put triggers on them, which row-level security does not concern; \
+             run REVOKE TRUNCATE, TRIGGER, REFERENCES ON ALL TABLES IN SCHEMA {} FROM each",
+            schema.quoted()
+        ));
     }
     Ok(notes)
 }

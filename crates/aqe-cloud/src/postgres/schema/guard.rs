@@ -14,8 +14,14 @@ use super::ddl::literal;
 /// The table that says which login is which environment's.
 pub(in crate::postgres) const ENVIRONMENTS: &str = "environments";
 
+/// A table that is guarded where environments are kept apart, and nowhere else.
+pub(in crate::postgres) const MARK: &str = "sync_versions";
+
 /// Whose role owns the hub: the owner of the table that was made first.
 const OWNED: &str = "hub_info";
+
+/// Tables that concern all environments: the owner's alone to write.
+pub(in crate::postgres) const READ_ONLY: &[&str] = &["hub_info", "schema_migrations", "fleet_excluded", ENVIRONMENTS];
 
 /// What an environment's login may do with a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +39,7 @@ enum Use {
 impl Use {
     fn of(table: &str) -> Self {
         match table {
-            "hub_info" | "schema_migrations" | "fleet_excluded" | ENVIRONMENTS => Self::Read,
+            _ if READ_ONLY.contains(&table) => Self::Read,
             "sync_history" | "conflict_log" => Self::Append,
             "fleet_kept" => Self::Clear,
             _ => Self::Write,
@@ -98,16 +104,12 @@ pub(in crate::postgres) fn table(schema: &Identifier, name: &str, group: &Identi
         )
     };
     let mut sql = format!("ALTER TABLE {quoted} ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;\n");
-    for (policy, what) in [
-        ("aqe_read", "FOR SELECT USING (true)".to_owned()),
-        ("aqe_insert", format!("FOR INSERT WITH CHECK ({may})")),
-        ("aqe_update", format!("FOR UPDATE USING ({may}) WITH CHECK ({may})")),
-        ("aqe_delete", format!("FOR DELETE USING ({may})")),
-    ] {
-        // Writing to a String cannot fail.
-        let _ =
-            write!(sql, "DROP POLICY IF EXISTS {policy} ON {quoted};\nCREATE POLICY {policy} ON {quoted} {what};\n");
-    }
+    // Writing to a String cannot fail.
+    let _ = write!(
+        sql,
+        "DROP POLICY IF EXISTS aqe_read ON {quoted};\nCREATE POLICY aqe_read ON {quoted} FOR SELECT USING (true);\n\
+         DROP POLICY IF EXISTS aqe_write ON {quoted};\nCREATE POLICY aqe_write ON {quoted} USING ({may}) WITH CHECK ({may});\n"
+    );
     let group = group.quoted();
     let _ = write!(
         sql,
@@ -132,7 +134,7 @@ mod tests {
     #[test]
     fn what_concerns_all_environments_is_the_owners_alone() {
         let (schema, group) = (Identifier::new("aqe").unwrap(), group("hub"));
-        for name in ["hub_info", "schema_migrations", "fleet_excluded", "environments"] {
+        for name in READ_ONLY {
             let sql = table(&schema, name, &group);
             assert!(!sql.contains("source_env") && sql.contains("GRANT SELECT ON"), "{sql}");
         }

@@ -170,6 +170,7 @@ mod tests {
             "0ed002f93ba772efa04f8e6bad95bf2d",
             "40787afd9fa36cd2d096cd2ad3b46e54",
             "4d689e164e87385a0190c4909d747e86",
+            "e707dab8efc207ae6a60a0363313dcdd",
         ];
         assert_eq!(sums, published);
     }

@@ -43,6 +43,7 @@ use tokio_postgres::Client;
 pub use ddl::{MAX_KEY_BYTES, create_table, key_fits};
 pub(super) use ddl::{literal, sql_type};
 pub use flavour::{Extension, Flavour, VectorKind};
+pub(super) use guard::READ_ONLY;
 pub(super) use migrate::lock;
 pub use present::{Columns, Present, PresentColumn};
 pub use script::script;
@@ -363,7 +364,7 @@ impl Hub {
     /// Whether environments are kept apart: each is written by the login that was made for
     /// it, and by the hub's owner.
     pub fn is_guarded(&self) -> bool {
-        self.present.is_guarded(guard::ENVIRONMENTS)
+        self.present.is_guarded(guard::MARK)
     }
 
     /// Whose rows the login may write.

@@ -135,7 +135,7 @@ SELECT pg_catalog.current_setting('server_version_num')::int4, pg_catalog.curren
   pg_catalog.has_schema_privilege(n.oid, 'USAGE'), pg_catalog.has_schema_privilege(n.oid, 'CREATE'),
   pg_catalog.pg_is_in_recovery(),
   coalesce((SELECT c.relrowsecurity AND pg_catalog.row_security_active(c.oid) FROM pg_catalog.pg_class c
-    WHERE c.relnamespace = n.oid AND c.relname = 'environments'), false),
+    WHERE c.relnamespace = n.oid AND c.relname = 'sync_versions'), false),
   coalesce((SELECT pg_catalog.pg_has_role(c.relowner, 'USAGE') FROM pg_catalog.pg_class c
     WHERE c.relnamespace = n.oid AND c.relname = 'hub_info'), false)
 FROM (SELECT) AS one LEFT JOIN pg_catalog.pg_namespace n ON n.nspname = $1";
