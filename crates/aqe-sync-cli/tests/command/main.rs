@@ -4,6 +4,8 @@ mod command_line;
 mod dead_letters;
 #[cfg(unix)]
 mod doctor;
+#[cfg(unix)]
+mod isolation;
 mod locks;
 mod postgres_hub;
 mod program;
