@@ -161,6 +161,8 @@ fn no_statement_of_one_environments_login_changes_what_is_not_its_own() {
     let attacker = world.login("attacker");
     world.login("victim");
     world.fill("victim");
+    // PostgreSQL 14 has no MERGE.
+    let merges = world.database.psql("SELECT current_setting('server_version_num')::int >= 150000") == "t";
     let before = state(&world);
     run(async {
         let client = connect(&world.url_of(&attacker)).await;
@@ -171,7 +173,8 @@ fn no_statement_of_one_environments_login_changes_what_is_not_its_own() {
                 let new =
                     |name: &str, kind: &str| dummy(name, kind, "victim").replace("'of victim'", "'new of victim'");
                 let values: Vec<String> = columns.iter().map(|(name, kind)| new(name, kind)).collect();
-                for sql in at_table(&table, with_environment, &names.join(", "), &values.join(", ")) {
+                let attempts = at_table(&table, with_environment, &names.join(", "), &values.join(", "));
+                for sql in attempts.into_iter().filter(|sql| merges || !sql.starts_with("MERGE")) {
                     attempt(&client, &sql).await;
                 }
             }

@@ -64,12 +64,13 @@ async fn revoke(connections: &Connections, environment: &Environment, hub: &str,
     );
     let there = is_there(&link, &login).await.map_err(failed)?;
     if there {
-        let (name, group) = (login.quoted(), guard::group(hub));
-        sql += &format!("ALTER ROLE {name} NOLOGIN PASSWORD NULL;\nREVOKE {} FROM {name};\n", group.quoted());
+        sql += &format!("REVOKE {} FROM {};\n", guard::group(hub).quoted(), login.quoted());
     }
+    // From here on nothing of the hub is open to it, whatever becomes of the role.
     link.batch_execute(&sql).await.map_err(failed)?;
     let mut revoked = Revoked { login, before, sessions: 0, dropped: !there, notes: Vec::new() };
     if there {
+        revoked.lock_out(&link).await?;
         revoked.end_sessions(&link).await?;
     }
     if there && drop {
@@ -92,10 +93,26 @@ async fn is_there(client: &Client, login: &Identifier) -> Result<bool, tokio_pos
 }
 
 impl Revoked {
+    /// A role that somebody else made may be theirs alone to change.
+    async fn lock_out(&mut self, link: &Link) -> Result<()> {
+        let sql = format!("ALTER ROLE {} NOLOGIN PASSWORD NULL", self.login.quoted());
+        match link.batch_execute(&sql).await {
+            Ok(()) => Ok(()),
+            Err(error) if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => {
+                self.notes.push(format!(
+                    "login {} can still log in to the server, though nothing of the hub is open to it; have who made it \
+                     run {sql}",
+                    self.login
+                ));
+                Ok(())
+            }
+            Err(error) => Err(link.fault("taking the login away", error)),
+        }
+    }
+
     async fn end_sessions(&mut self, link: &Link) -> Result<()> {
         match end_sessions(link, &self.login).await {
             Ok(sessions) => self.sessions = sessions,
-            // They are there for the taking away, and nothing of the hub is theirs any more.
             Err(error) if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => self.notes.push(format!(
                 "sessions of {} that are open could not be ended, and can neither read nor write the hub any more; a \
                  superuser can end them: SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = {}",
