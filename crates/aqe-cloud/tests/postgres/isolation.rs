@@ -156,8 +156,8 @@ fn a_login_that_is_somebody_elses_or_too_mighty_is_not_taken() {
     let suggested = suggested_login(&block_on(world.hub().identity()).unwrap(), &"other".into());
     world.database.psql(&format!("CREATE ROLE {suggested} LOGIN"));
     assert!(said(wanted("other")).contains("there is a login"));
-    let plan = world.hub().plan_environment(&named("other", &plain)).unwrap();
-    assert!(!plan.gives_password(), "its password is its own affair");
+    let adopted = world.hub().plan_environment(&named("other", &plain)).unwrap();
+    assert!(!adopted.gives_password(), "its password is its own affair");
     world.make(&named("other", &plain)).unwrap();
     world.open(&plain).check_writer(&"other".into()).unwrap();
     world.database.psql(&format!("DROP ROLE {mighty}, {quiet}, {suggested}"));

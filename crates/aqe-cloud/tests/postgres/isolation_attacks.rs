@@ -7,35 +7,36 @@ use tokio_postgres::Client;
 use crate::isolation_world::{World, dummy};
 use crate::schema_world::{connect, run};
 
-/// Everything that the attacker must not change: others' rows, what concerns everybody, the
-/// rules themselves, and who may do what.
-fn state(world: &World) -> String {
-    let mut state = String::new();
-    for (with_environment, which) in [(true, "source_env <> 'attacker'"), (false, "true")] {
-        for table in world.tables(with_environment) {
-            let rows =
-                format!("SELECT coalesce(string_agg(t::text, '|' ORDER BY t::text), '') FROM {table} t WHERE {which}");
-            state += &format!("{table}: {}\n", world.database.psql(&rows));
-        }
-    }
-    for sql in [
-        "SELECT string_agg(p::text, '|' ORDER BY p::text) FROM pg_policies p WHERE schemaname = 'aqe'",
-        "SELECT string_agg(format('%s %s %s %s %s', relname, relowner, relacl, relrowsecurity, relforcerowsecurity), '|' \
-         ORDER BY relname) FROM pg_class WHERE relnamespace = 'aqe'::regnamespace",
-        "SELECT count(*) FROM pg_proc WHERE pronamespace IN ('aqe'::regnamespace, 'public'::regnamespace)",
-        "SELECT count(*) FROM pg_trigger WHERE NOT tgisinternal",
-        "SELECT count(*) FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_class WHERE c.relnamespace = 'aqe'::regnamespace",
-        "SELECT count(*) FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhparent WHERE c.relnamespace = 'aqe'::regnamespace",
-    ] {
-        state += &format!("{}\n", world.database.psql(sql));
-    }
-    let roles = format!(
+/// What gives everything that the attacker must not change: others' rows, what concerns
+/// everybody, the rules themselves, and who may do what.
+fn state_of(world: &World) -> String {
+    let rows = |table: &String, which: &str| {
+        format!("SELECT string_agg('{table}: ' || t::text, '|' ORDER BY t::text) FROM {table} t WHERE {which}")
+    };
+    let mut parts: Vec<String> =
+        world.tables(true).iter().map(|table| rows(table, "source_env <> 'attacker'")).collect();
+    parts.extend(world.tables(false).iter().map(|table| rows(table, "true")));
+    parts.extend(
+        [
+            "SELECT string_agg(p::text, '|' ORDER BY p::text) FROM pg_policies p WHERE schemaname = 'aqe'",
+            "SELECT string_agg(format('%s %s %s %s %s', relname, relowner, relacl, relrowsecurity, relforcerowsecurity), \
+             '|' ORDER BY relname) FROM pg_class WHERE relnamespace = 'aqe'::regnamespace",
+            "SELECT count(*) FROM pg_proc WHERE pronamespace IN ('aqe'::regnamespace, 'public'::regnamespace)",
+            "SELECT count(*) FROM pg_trigger WHERE NOT tgisinternal",
+            "SELECT count(*) FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_class \
+             WHERE c.relnamespace = 'aqe'::regnamespace",
+            "SELECT count(*) FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhparent \
+             WHERE c.relnamespace = 'aqe'::regnamespace",
+        ]
+        .map(str::to_owned),
+    );
+    parts.push(format!(
         "SELECT string_agg(format('%s %s %s %s %s %s', rolname, rolsuper, rolbypassrls, rolcreaterole, rolcanlogin, \
          ARRAY(SELECT roleid FROM pg_auth_members WHERE member = r.oid ORDER BY 1)), '|' ORDER BY rolname) \
          FROM pg_roles r WHERE rolname LIKE '%{}'",
         world.database.name()
-    );
-    state + &world.database.psql(&roles)
+    ));
+    parts.iter().map(|part| format!("SELECT ({part})::text")).collect::<Vec<_>>().join(" UNION ALL ")
 }
 
 /// Tries something; a statement that the server does not even understand proves nothing.
@@ -163,7 +164,9 @@ fn no_statement_of_one_environments_login_changes_what_is_not_its_own() {
     world.fill("victim");
     // PostgreSQL 14 has no MERGE.
     let merges = world.database.psql("SELECT current_setting('server_version_num')::int >= 150000") == "t";
-    let before = state(&world);
+    let state = state_of(&world);
+    let before = world.database.psql(&state);
+    assert!(before.matches("of victim").count() > 20, "there is something to lose: {before}");
     run(async {
         let client = connect(&world.url_of(&attacker)).await;
         for with_environment in [true, false] {
@@ -177,13 +180,15 @@ fn no_statement_of_one_environments_login_changes_what_is_not_its_own() {
                 for sql in attempts.into_iter().filter(|sql| merges || !sql.starts_with("MERGE")) {
                     attempt(&client, &sql).await;
                 }
+                let copy = format!("COPY {table} ({}) FROM STDIN", names.join(", "));
+                assert!(client.copy_in::<_, bytes::Bytes>(&copy).await.is_err(), "{copy}");
             }
-            let now = state(&world);
+            let now = world.database.psql(&state);
             assert!(now == before, "somewhere in the tables:\n{before}\n\n{now}");
         }
         for sql in at_large(&world) {
             attempt(&client, &sql).await;
-            let now = state(&world);
+            let now = world.database.psql(&state);
             assert!(now == before, "{sql}:\n{before}\n\n{now}");
         }
         assert!(client.query("SELECT rolpassword FROM pg_authid", &[]).await.is_err(), "no verifier is readable");

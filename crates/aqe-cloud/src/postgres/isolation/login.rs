@@ -34,13 +34,17 @@ pub fn suggested_login(hub: &str, environment: &Environment) -> Identifier {
 /// # Errors
 /// When the operating system has no random numbers.
 pub fn random_password() -> Result<Secret> {
-    let mut bytes = [0_u8; 24];
-    getrandom::fill(&mut bytes).map_err(|error| {
+    let random = || {
+        let mut bytes = [0_u8; 8];
+        getrandom::fill(&mut bytes).map(|()| u64::from_ne_bytes(bytes))
+    };
+    let numbers = random().and_then(|one| Ok([one, random()?, random()?]));
+    let [one, two, three] = numbers.map_err(|error| {
         Error::new(ErrorKind::Io, format!("the operating system gives no random numbers: {error}"))
             .during("making a password")
             .advice("nothing was changed; see whether /dev/urandom can be read")
     })?;
-    Ok(Secret::new(bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>()))
+    Ok(Secret::new(format!("{one:016x}{two:016x}{three:016x}")))
 }
 
 /// What the server keeps of a password: enough to check it, not to log in with it. Only

@@ -62,6 +62,7 @@ pub struct EnvironmentPlan {
     group: Identifier,
     /// What keeps environments apart, as far as it is missing.
     guard: String,
+    begins: bool,
     step: Step,
     joins: bool,
     maps: bool,
@@ -90,7 +91,7 @@ impl EnvironmentPlan {
 
     /// Whether this is what begins to keep the hub's environments apart.
     pub fn begins(&self) -> bool {
-        !self.guard.is_empty()
+        self.begins
     }
 
     /// The SQL for a person, who sets the password another way: it is not in it.
@@ -205,9 +206,13 @@ async fn plan(connections: &Connections, wanted: NewEnvironment, hub: &str) -> R
         Some(_) if rotate => Step::Rotate,
         Some(_) => Step::Keep,
     };
-    let guard = connections.schema.lock().await.guard_due();
+    let (guard, guarded) = {
+        let hub = connections.schema.lock().await;
+        (hub.guard_due(), hub.is_guarded())
+    };
     Ok(EnvironmentPlan {
         guard: guard.unwrap_or_default(),
+        begins: !guarded,
         joins: role.is_none_or(|role| !role.member),
         maps: !own || !active,
         schema: schema.clone(),
@@ -293,6 +298,7 @@ mod tests {
             schema: identifier("a\"qe"),
             group: identifier("group"),
             guard: String::new(),
+            begins: false,
             step,
             joins: true,
             maps: true,

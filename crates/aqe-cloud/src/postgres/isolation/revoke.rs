@@ -1,5 +1,7 @@
 //! Takes an environment's login away; its rows stay.
 
+use std::fmt::Write as _;
+
 use aqe_sync_core::{Environment, Error, ErrorKind, Identifier, Quoted, Result};
 use postgres_types::Type;
 use tokio_postgres::Client;
@@ -57,14 +59,16 @@ async fn revoke(connections: &Connections, environment: &Environment, hub: &str,
     };
     let login = Identifier::new(&role)?;
     let mut sql = schema::lock(schema);
-    sql += &format!(
-        "UPDATE {}.{ENVIRONMENTS} SET revoked_at = coalesce(revoked_at, now()) WHERE environment = {};\n",
+    // Writing to a String cannot fail.
+    let _ = writeln!(
+        sql,
+        "UPDATE {}.{ENVIRONMENTS} SET revoked_at = coalesce(revoked_at, now()) WHERE environment = {};",
         schema.quoted(),
         literal(environment.as_str())
     );
     let there = is_there(&link, &login).await.map_err(failed)?;
     if there {
-        sql += &format!("REVOKE {} FROM {};\n", guard::group(hub).quoted(), login.quoted());
+        let _ = writeln!(sql, "REVOKE {} FROM {};", guard::group(hub).quoted(), login.quoted());
     }
     // From here on nothing of the hub is open to it, whatever becomes of the role.
     link.batch_execute(&sql).await.map_err(failed)?;

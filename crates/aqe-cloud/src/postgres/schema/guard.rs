@@ -5,11 +5,15 @@
 //! tables by their identity, not by whatever stands first in a `search_path`.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
-use aqe_sync_core::Identifier;
+use aqe_sync_core::{Identifier, Quoted, TableSpec};
 use xxhash_rust::xxh3::xxh3_128;
 
+use super::Hub;
 use super::ddl::literal;
+use super::migrate::OWN_TABLES;
+use super::prepare;
 
 /// The table that says which login is which environment's.
 pub(in crate::postgres) const ENVIRONMENTS: &str = "environments";
@@ -89,7 +93,7 @@ pub(in crate::postgres) fn open_to(schema: &Identifier, group: &Identifier) -> S
 /// an environment for each row of a batch.
 pub(in crate::postgres) fn table(schema: &Identifier, name: &str, group: &Identifier) -> String {
     let schema_name = schema.quoted();
-    let quoted = format!("{schema_name}.{}", aqe_sync_core::Quoted(name));
+    let quoted = format!("{schema_name}.{}", Quoted(name));
     let owner = format!(
         "(SELECT pg_catalog.pg_has_role(c.relowner, 'USAGE') FROM pg_catalog.pg_class c WHERE c.oid = {}::pg_catalog.regclass)",
         literal(&format!("{schema_name}.{OWNED}"))
@@ -119,10 +123,65 @@ pub(in crate::postgres) fn table(schema: &Identifier, name: &str, group: &Identi
     sql
 }
 
+impl Hub {
+    /// The SQL that guards what ought to be and is not, where environments are kept apart.
+    pub(super) fn unguarded(&self, tables: &[Arc<TableSpec>]) -> String {
+        if !self.is_guarded() {
+            return String::new();
+        }
+        let group = group(&self.id);
+        self.open(tables).into_iter().map(|name| table(&self.schema, name, &group)).collect()
+    }
+
+    /// Tables that ought to be guarded and are not, those first that are not there yet.
+    fn open<'t>(&self, tables: &'t [Arc<TableSpec>]) -> Vec<&'t str> {
+        let names = tables.iter().map(|table| table.name().as_str()).chain(OWN_TABLES);
+        names.filter(|name| !self.present.is_guarded(name)).collect()
+    }
+
+    /// What it takes to keep environments apart, for the owner; nothing where all of it is there.
+    pub(in crate::postgres) fn guard_due(&self) -> Option<String> {
+        let ours = |name: &&str| {
+            let columns = self.present.table(name);
+            let common = |column: &str| columns.is_some_and(|columns| columns.contains_key(column));
+            OWN_TABLES.contains(name) || ["source_env", "content_hash", "sync_version"].into_iter().all(common)
+        };
+        let open: Vec<&str> =
+            self.present.tables().filter(ours).filter(|name| !self.present.is_guarded(name)).collect();
+        if open.is_empty() {
+            return None;
+        }
+        let group = group(&self.id);
+        let mut sql = open_to(&self.schema, &group);
+        for name in open {
+            sql += &table(&self.schema, name, &group);
+        }
+        Some(sql)
+    }
+
+    /// Why a login that cannot make tables cannot go on.
+    pub(super) fn incomplete(&self, tables: &[Arc<TableSpec>]) -> String {
+        let of = |table: &&Arc<TableSpec>| {
+            prepare::missing(&self.schema, table, &self.flavour, self.vector_index, &self.present)
+                .is_ok_and(|sql| !sql.is_empty())
+        };
+        let mut names: Vec<&str> = tables.iter().filter(of).map(|table| table.name().as_str()).collect();
+        names.extend(self.open(tables));
+        names.sort_unstable();
+        names.dedup();
+        format!("tables of the hub are missing or not ready, and only its owner may make them: {}", names.join(", "))
+    }
+
+    /// Whether environments are kept apart: each is written by the login that was made for
+    /// it, and by the hub's owner.
+    pub fn is_guarded(&self) -> bool {
+        self.present.is_guarded(MARK)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::postgres::schema::migrate::OWN_TABLES;
 
     #[test]
     fn every_hub_has_a_group_of_its_own_with_a_name_that_fits() {

@@ -49,7 +49,7 @@ pub use present::{Columns, Present, PresentColumn};
 pub use script::script;
 pub use writer::Writer;
 
-use present::{Server, Survey};
+use present::{Rules, Server, Survey};
 
 /// What a new hub is like.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -313,58 +313,8 @@ impl Hub {
         for table in tables {
             sql += &prepare::missing(&self.schema, table, &self.flavour, self.vector_index, &self.present)?;
         }
-        if self.is_guarded() {
-            let group = guard::group(&self.id);
-            for name in self.open(tables) {
-                sql += &guard::table(&self.schema, name, &group);
-            }
-        }
+        sql += &self.unguarded(tables);
         Ok(sql)
-    }
-
-    /// Tables that ought to be guarded and are not, those first that are not there yet.
-    fn open<'t>(&self, tables: &'t [Arc<TableSpec>]) -> Vec<&'t str> {
-        let names = tables.iter().map(|table| table.name().as_str()).chain(migrate::OWN_TABLES);
-        names.filter(|name| !self.present.is_guarded(name)).collect()
-    }
-
-    /// What it takes to keep environments apart, for the owner; nothing where all of it is there.
-    pub(super) fn guard_due(&self) -> Option<String> {
-        let ours = |name: &&str| {
-            let columns = self.present.table(name);
-            let common = |column: &str| columns.is_some_and(|columns| columns.contains_key(column));
-            migrate::OWN_TABLES.contains(name) || ["source_env", "content_hash", "sync_version"].into_iter().all(common)
-        };
-        let open: Vec<&str> =
-            self.present.tables().filter(ours).filter(|name| !self.present.is_guarded(name)).collect();
-        if open.is_empty() {
-            return None;
-        }
-        let group = guard::group(&self.id);
-        let mut sql = guard::open_to(&self.schema, &group);
-        for name in open {
-            sql += &guard::table(&self.schema, name, &group);
-        }
-        Some(sql)
-    }
-
-    /// Why a login that cannot make tables cannot go on.
-    fn incomplete(&self, tables: &[Arc<TableSpec>]) -> String {
-        let of = |table: &&Arc<TableSpec>| {
-            prepare::missing(&self.schema, table, &self.flavour, self.vector_index, &self.present)
-                .is_ok_and(|sql| !sql.is_empty())
-        };
-        let mut names: Vec<&str> = tables.iter().filter(of).map(|table| table.name().as_str()).collect();
-        names.extend(self.open(tables));
-        names.sort_unstable();
-        names.dedup();
-        format!("tables of the hub are missing or not ready, and only its owner may make them: {}", names.join(", "))
-    }
-
-    /// Whether environments are kept apart: each is written by the login that was made for
-    /// it, and by the hub's owner.
-    pub fn is_guarded(&self) -> bool {
-        self.present.is_guarded(guard::MARK)
     }
 
     /// Whose rows the login may write.
@@ -380,7 +330,7 @@ impl Hub {
     /// Whether the server lets this login `COPY` into the hub's tables: it refuses where
     /// row-level security applies, also to who may write all rows.
     pub(super) fn takes_copies(&self) -> bool {
-        !self.server.guarded
+        self.server.rules == Rules::None
     }
 
     /// The schema that it lives in.

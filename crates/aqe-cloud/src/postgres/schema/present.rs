@@ -24,10 +24,7 @@ pub(super) struct Server {
     pub(super) user: String,
     pub(super) may_create_schema: bool,
     pub(super) access: Access,
-    /// Whether row-level security applies to this user: then `COPY` into tables is refused.
-    pub(super) guarded: bool,
-    /// Whether this user is the hub's owner, or a member of it.
-    pub(super) owner: bool,
+    pub(super) rules: Rules,
 }
 
 /// What the connected user may do with the hub's schema.
@@ -41,6 +38,17 @@ pub(super) enum Access {
     Use,
     /// Make tables as well.
     Create,
+}
+
+/// Whether row-level security applies to the connected user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rules {
+    /// It does not: environments are not kept apart, or the user is above that.
+    None,
+    /// The user is the hub's owner, or a member of it: all rows can be written, though not by `COPY`.
+    Owner,
+    /// The user writes the rows of its own environment, if it has one.
+    Other,
 }
 
 /// A column that is there.
@@ -245,6 +253,11 @@ fn server_of(row: &Row) -> Result<Server, Cause> {
         (Some(true), Some(true)) => Access::Create,
         (Some(true), _) => Access::Use,
     };
+    let rules = match (row.try_get(9)?, row.try_get(10)?) {
+        (false, _) => Rules::None,
+        (true, true) => Rules::Owner,
+        (true, false) => Rules::Other,
+    };
     Ok(Server {
         version: row.try_get(0)?,
         version_text: row.try_get(1)?,
@@ -254,8 +267,7 @@ fn server_of(row: &Row) -> Result<Server, Cause> {
         may_create_schema: row.try_get(5)?,
         access,
         standby: row.try_get(8)?,
-        guarded: row.try_get(9)?,
-        owner: row.try_get(10)?,
+        rules,
     })
 }
 

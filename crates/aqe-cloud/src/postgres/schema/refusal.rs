@@ -5,7 +5,7 @@ use tokio_postgres::error::SqlState;
 
 use super::flavour::Flavour;
 use super::migrate;
-use super::present::{Access, Server, Survey};
+use super::present::{Access, Rules, Server, Survey};
 
 /// The oldest server, as `server_version_num`.
 const OLDEST: i32 = 140_000;
@@ -47,7 +47,7 @@ pub(super) fn check_writable(survey: &Survey, schema: &Identifier) -> Result<()>
         let grant = format!("CREATE ON DATABASE {}", Quoted(&server.database));
         return Err(denied(server, "may not create the schema", schema, &grant));
     }
-    if server.guarded && !server.owner {
+    if server.rules == Rules::Other {
         let what = "the hub is older than this program, and only its owner may upgrade it";
         return Err(owner_first(server, what, schema));
     }
@@ -165,8 +165,7 @@ mod tests {
                 user: "me".to_owned(),
                 may_create_schema: true,
                 access: Access::Create,
-                guarded: false,
-                owner: true,
+                rules: Rules::None,
             },
             present: Present::default(),
             extensions: Vec::new(),

@@ -2,7 +2,7 @@
 
 use aqe_sync_core::{Environment, Error, ErrorKind, Result};
 
-use super::present::Server;
+use super::present::{Rules, Server};
 
 /// Which environments a login may write to a hub.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub enum Writer {
 impl Writer {
     /// `own` is what the hub says of the login: its environment, and whether that was revoked.
     pub(super) fn of(server: &Server, own: Option<(String, bool)>) -> Self {
-        if !server.guarded || server.owner {
+        if server.rules != Rules::Other {
             return Self::Any;
         }
         match own {
