@@ -9,6 +9,7 @@ use aqe_sync_workspace::postgres::Cluster;
 use futures::executor::block_on;
 
 use crate::isolation_world::World;
+use crate::schema_world::{connect, run};
 use crate::sink_world::{LARGE, committed, counts, delivery, push, sound, stream, upsert};
 
 fn wanted(environment: &str) -> NewEnvironment {
@@ -107,8 +108,8 @@ fn a_revoked_login_is_out_at_once_its_rows_stay_and_it_can_come_back() {
     world.fill("ci");
     let rows = "SELECT count(id) FROM aqe.patterns WHERE source_env = 'ci'";
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let open = runtime.block_on(crate::schema_world::connect(&world.url_of(&ci)));
-    let staying = runtime.block_on(crate::schema_world::connect(&world.url_of(&bystander)));
+    let open = runtime.block_on(connect(&world.url_of(&ci)));
+    let staying = runtime.block_on(connect(&world.url_of(&bystander)));
     let members = format!(
         "SELECT roleid::regrole, admin_option FROM pg_auth_members WHERE member = '{}'::regrole ORDER BY 1",
         world.owner
@@ -231,6 +232,42 @@ fn a_login_of_nobody_is_told_so_before_anything_is_sent() {
     assert!(said.contains("belongs to no environment of this hub") && said.contains("env create any"), "{said}");
     drop(hub);
     world.database.psql(&format!("DROP OWNED BY {stranger}; DROP ROLE {stranger}"));
+}
+
+#[test]
+fn a_superuser_isolates_somebody_elses_hub_whose_owner_goes_on() {
+    let world = World::new();
+    let hub = world.open("postgres");
+    let plan = hub.plan_environment(&wanted("ci")).unwrap();
+    hub.make_environment(&plan, Some(&random_password().unwrap())).unwrap();
+    drop(hub);
+    let owner = world.hub();
+    owner.check_writer(&"any".into()).unwrap();
+    block_on(owner.prepare(&notes())).unwrap();
+    committed(push(&owner, &stream("any", "a.db", "notes"), &notes(), vec![upsert(&notes(), note("a", "b"), None)]));
+    // What it makes later, such as a view, is there to be read.
+    let (url, login) = (world.url_of(&world.owner), plan.login().as_str());
+    run(async {
+        connect(&url).await.batch_execute("CREATE VIEW aqe.shown AS SELECT id FROM aqe.notes").await.unwrap();
+    });
+    let seen = run(async {
+        let client = connect(&world.url_of(login)).await;
+        client.query("SELECT id FROM aqe.shown", &[]).await.unwrap().len()
+    });
+    assert_eq!(seen, 1);
+}
+
+#[test]
+fn any_schema_can_be_isolated_whatever_it_is_called() {
+    let world = World::new();
+    let parts = AddressParts::parse(&world.url_of(&world.owner)).unwrap().build().unwrap();
+    let schema = Identifier::new("a'\"$aqe$\\ %s").unwrap();
+    let hub = PostgresHub::builder(parts).schema(schema).open().unwrap();
+    block_on(hub.prepare_all(tables::all())).unwrap();
+    let plan = hub.plan_environment(&named("it's \\ ci", &format!("Odd \"name_{}", world.database.name()))).unwrap();
+    hub.make_environment(&plan, Some(&random_password().unwrap())).unwrap();
+    assert!(hub.environments().unwrap().environments[0].active);
+    assert!(hub.revoke_environment(&"it's \\ ci".into(), true).unwrap().dropped);
 }
 
 #[test]

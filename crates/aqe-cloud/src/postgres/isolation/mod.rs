@@ -16,8 +16,8 @@
 //! # }
 //! ```
 //!
-//! The rules are the server's: row-level security on every table
-//! ([ADR 17](https://github.com/aqe-sync/aqe-sync/blob/main/docs/adr/0017-isolation.md)).
+//! The rules are the server's: row-level security on every table. Why they are as they are
+//! is in `docs/adr/0017-isolation.md`.
 
 mod list;
 mod login;

@@ -12,7 +12,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::Hub;
 use super::ddl::literal;
-use super::migrate::OWN_TABLES;
+use super::migrate::{OWN_TABLES, dollar_tag};
 use super::prepare;
 
 /// The table that says which login is which environment's.
@@ -70,20 +70,27 @@ pub(in crate::postgres) fn group(hub: &str) -> Identifier {
 /// Makes the group, and lets nobody else in by default. Reading is for members to begin
 /// with, also of what the owner makes later, such as views.
 pub(in crate::postgres) fn open_to(schema: &Identifier, group: &Identifier) -> String {
-    let (schema, name) = (schema.quoted(), group.quoted());
+    let (quoted, name) = (schema.quoted().to_string(), group.quoted());
+    let (role, tag) = (literal(group.as_str()), dollar_tag(&quoted));
+    // Whoever runs this may be a superuser: the owner's tables and views are meant.
+    let owner = format!(
+        "(SELECT relowner::pg_catalog.regrole::text FROM pg_catalog.pg_class WHERE oid = {}::pg_catalog.regclass)",
+        literal(&format!("{quoted}.{OWNED}"))
+    );
     format!(
-        "DO $aqe$ BEGIN\nIF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = {role}) THEN\n  \
-         CREATE ROLE {name} NOLOGIN;\nEND IF;\nEND $aqe$;\n\
-         REVOKE ALL ON SCHEMA {schema} FROM PUBLIC;\n\
-         GRANT USAGE ON SCHEMA {schema} TO {name};\n\
-         REVOKE ALL ON ALL TABLES IN SCHEMA {schema} FROM PUBLIC;\n\
-         GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO {name};\n\
-         DO $aqe$ BEGIN\nIF NOT pg_catalog.has_database_privilege({role}, current_database(), 'CONNECT') THEN\n  \
+        "DO {tag} BEGIN\nIF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = {role}) THEN\n  \
+         CREATE ROLE {name} NOLOGIN;\nEND IF;\n\
+         IF NOT pg_catalog.has_database_privilege({role}, current_database(), 'CONNECT') THEN\n  \
          EXECUTE format('GRANT CONNECT ON DATABASE %I TO %I', current_database(), {role});\nEND IF;\n\
          IF NOT pg_catalog.has_database_privilege({role}, current_database(), 'TEMPORARY') THEN\n  \
-         EXECUTE format('GRANT TEMPORARY ON DATABASE %I TO %I', current_database(), {role});\nEND IF;\nEND $aqe$;\n\
-         ALTER DEFAULT PRIVILEGES IN SCHEMA {schema} GRANT SELECT ON TABLES TO {name};\n",
-        role = literal(group.as_str())
+         EXECUTE format('GRANT TEMPORARY ON DATABASE %I TO %I', current_database(), {role});\nEND IF;\n\
+         EXECUTE format('ALTER DEFAULT PRIVILEGES FOR ROLE %s IN SCHEMA %I GRANT SELECT ON TABLES TO %I',\n  \
+         {owner}, {}, {role});\nEND {tag};\n\
+         REVOKE ALL ON SCHEMA {quoted} FROM PUBLIC;\n\
+         GRANT USAGE ON SCHEMA {quoted} TO {name};\n\
+         REVOKE ALL ON ALL TABLES IN SCHEMA {quoted} FROM PUBLIC;\n\
+         GRANT SELECT ON ALL TABLES IN SCHEMA {quoted} TO {name};\n",
+        literal(schema.as_str())
     )
 }
 

@@ -151,7 +151,7 @@ fn description(schema: &str, flavour: &Flavour, vector_index: bool, embedding_mo
 }
 
 /// A dollar quote that does not occur in the name of the schema.
-fn dollar_tag(name: &str) -> String {
+pub(super) fn dollar_tag(name: &str) -> String {
     let mut tag = "$aqe$".to_owned();
     while name.contains(&tag) {
         tag.insert(tag.len() - 1, '_');
