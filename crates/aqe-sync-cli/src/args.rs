@@ -52,11 +52,11 @@ pub(crate) enum Command {
     /// Shows what all environments know together, and whose contributions count
     #[command(subcommand)]
     Fleet(FleetCommand),
+    /// Prepares a project: the hub with all its tables, and a commented configuration file
+    Init(InitFlags),
     /// Gives environments logins of their own, each of which may write that environment only
     #[command(subcommand)]
     Env(EnvCommand),
-    /// Prepares a project: the hub with all its tables, and a commented configuration file
-    Init(InitFlags),
 }
 
 /// Flags that change a sync.
@@ -195,6 +195,14 @@ pub(crate) enum FleetCommand {
     },
 }
 
+/// Flags of `init`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Args)]
+pub(crate) struct InitFlags {
+    /// Print the hub's SQL, and change nothing
+    #[arg(long)]
+    pub(crate) print: bool,
+}
+
 /// What about environments' logins.
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum EnvCommand {
@@ -228,14 +236,6 @@ pub(crate) struct CreateFlags {
     pub(crate) password_file: Option<PathBuf>,
     /// Print the SQL, without a password, and change nothing
     #[arg(long, visible_alias = "dry-run")]
-    pub(crate) print: bool,
-}
-
-/// Flags of `init`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Args)]
-pub(crate) struct InitFlags {
-    /// Print the hub's SQL, and change nothing
-    #[arg(long)]
     pub(crate) print: bool,
 }
 

@@ -111,7 +111,7 @@ fn execute(
         Command::Config => command::config::run(&context),
         Command::Pull(flags) => command::pull::run(&context, &flags),
         Command::Fleet(what) => command::fleet::run(&context, &what),
-        Command::Env(what) => command::env::run(&context, &what),
         Command::Init(flags) => command::init::run(&context, flags),
+        Command::Env(what) => command::env::run(&context, &what),
     }
 }

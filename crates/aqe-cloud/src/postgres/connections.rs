@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use aqe_sync_core::{Environment, Error, Result, StreamId, TableSpec};
+use aqe_sync_core::{Error, Result, StreamId, TableSpec};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use tokio::runtime::Handle;
@@ -13,7 +13,7 @@ use super::deliver::Last;
 use super::lane::{Lane, Session};
 use super::link::{Address, Budget, Connector, Link, connect, retry};
 use super::order::Orders;
-use super::schema::{self, Writer};
+use super::schema;
 use super::statements::Dialect;
 use super::table::Table;
 
@@ -54,7 +54,7 @@ pub(super) struct Connections {
     /// The deliveries of each stream, in theirs.
     pub(super) orders: Orders,
     /// Whose rows this login may write.
-    pub(super) writer: Writer,
+    pub(super) writer: schema::Writer,
     /// The login, as the server knows it.
     pub(super) login: String,
     /// Whether new rows can be copied straight into their table.
@@ -172,12 +172,6 @@ impl Connections {
             Ok(columns(&schema) != before)
         });
         prepared.await.map_err(|error| error.context("hub", self.dialing.address.shown()))
-    }
-
-    /// Whether this login may write an environment's rows.
-    pub(super) fn check_writer(&self, environment: &Environment) -> Result<()> {
-        let checked = self.writer.check(&self.login, environment);
-        checked.map_err(|error| error.context("hub", self.dialing.address.shown()))
     }
 
     /// Whether nothing is ever committed.

@@ -284,22 +284,9 @@ impl PostgresHub {
         }
     }
 
-    /// Tells the hub from every other.
-    pub(super) fn id(&self) -> &str {
-        &self.opened.identity
-    }
-
     /// What a person should know about the hub, as found on opening it.
     pub fn warnings(&self) -> &[String] {
         &self.opened.warnings
-    }
-
-    /// Says whether the login may write an environment's rows, before anything is sent.
-    ///
-    /// # Errors
-    /// When it may not: the hub keeps environments apart, and the login is another one's.
-    pub fn check_writer(&self, environment: &Environment) -> Result<()> {
-        self.connections.check_writer(environment)
     }
 
     /// Makes sure that tables are there with all their columns, in one round trip. Says

@@ -30,12 +30,32 @@ pub use login::{random_password, suggested_login};
 pub use plan::{EnvironmentPlan, NewEnvironment};
 pub use revoke::Revoked;
 
-use aqe_sync_core::{Error, ErrorKind, Result};
+use aqe_sync_core::{Environment, Error, ErrorKind, Result};
 use tokio_postgres::Client;
 
+use super::connections::Connections;
+use super::hub::PostgresHub;
 use super::link::Link;
 use super::schema::literal;
 use super::statements::Dialect;
+
+impl PostgresHub {
+    /// Says whether the login may write an environment's rows, before anything is sent.
+    ///
+    /// # Errors
+    /// When it may not: the hub keeps environments apart, and the login is another one's.
+    pub fn check_writer(&self, environment: &Environment) -> Result<()> {
+        self.connections.check_writer(environment)
+    }
+}
+
+impl Connections {
+    /// Whether this login may write an environment's rows.
+    pub(super) fn check_writer(&self, environment: &Environment) -> Result<()> {
+        let checked = self.writer.check(&self.login, environment);
+        checked.map_err(|error| error.context("hub", self.dialing.address.shown()))
+    }
+}
 
 /// What the hub's owner has to be able to do, as the server says.
 struct Authority {

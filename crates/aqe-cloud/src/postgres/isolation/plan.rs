@@ -146,15 +146,18 @@ impl PostgresHub {
     /// When the hub cannot be read; when the environment has another login, or the login
     /// is another environment's, somebody else's, or may do too much.
     pub fn plan_environment(&self, wanted: &NewEnvironment) -> Result<EnvironmentPlan> {
-        let (connections, wanted, hub) = (self.connections.clone(), wanted.clone(), self.id().to_owned());
-        futures::executor::block_on(self.run(async move { plan(&connections, wanted, &hub).await }))
+        let (connections, wanted) = (self.connections.clone(), wanted.clone());
+        futures::executor::block_on(self.run(async move { plan(&connections, wanted).await }))
     }
 }
 
-async fn plan(connections: &Connections, wanted: NewEnvironment, hub: &str) -> Result<EnvironmentPlan> {
+async fn plan(connections: &Connections, wanted: NewEnvironment) -> Result<EnvironmentPlan> {
     let NewEnvironment { environment, login, rotate } = wanted;
     let schema = &connections.dialect.schema;
-    let group = guard::group(hub);
+    let (hub, guard, guarded) = {
+        let hub = connections.schema.lock().await;
+        (hub.id().to_owned(), hub.guard_due(), hub.is_guarded())
+    };
     let link = connections.asking().await?;
     let failed = |error| link.fault("looking for the environment's login", error);
     let recorded = recorded(&link, schema, &environment).await.map_err(failed)?;
@@ -162,7 +165,7 @@ async fn plan(connections: &Connections, wanted: NewEnvironment, hub: &str) -> R
     let login = match (login, &recorded) {
         (Some(login), _) => login,
         (None, Some((role, _))) => Identifier::new(role)?,
-        (None, None) => suggested_login(hub, &environment),
+        (None, None) => suggested_login(&hub, &environment),
     };
     let refused = |what: String, advice: String| {
         Err(Error::new(ErrorKind::Refused, what).context("environment", &environment).advice(advice))
@@ -181,6 +184,7 @@ async fn plan(connections: &Connections, wanted: NewEnvironment, hub: &str) -> R
             "name another login with --role: each writes one environment".to_owned(),
         );
     }
+    let group = guard::group(&hub);
     let role = Role::find(&link, schema, &login, &group).await.map_err(failed)?;
     if let Some(too_much) = role.as_ref().and_then(|role| role.too_much.as_ref()) {
         return refused(
@@ -205,10 +209,6 @@ async fn plan(connections: &Connections, wanted: NewEnvironment, hub: &str) -> R
         }
         Some(_) if rotate => Step::Rotate,
         Some(_) => Step::Keep,
-    };
-    let (guard, guarded) = {
-        let hub = connections.schema.lock().await;
-        (hub.guard_due(), hub.is_guarded())
     };
     Ok(EnvironmentPlan {
         guard: guard.unwrap_or_default(),

@@ -43,12 +43,12 @@ impl PostgresHub {
     /// not change roles, or the server refuses. What was revoked stays revoked when the
     /// role cannot be dropped.
     pub fn revoke_environment(&self, environment: &Environment, drop: bool) -> Result<Revoked> {
-        let (connections, environment, hub) = (self.connections.clone(), environment.clone(), self.id().to_owned());
-        futures::executor::block_on(self.run(async move { revoke(&connections, &environment, &hub, drop).await }))
+        let (connections, environment) = (self.connections.clone(), environment.clone());
+        futures::executor::block_on(self.run(async move { revoke(&connections, &environment, drop).await }))
     }
 }
 
-async fn revoke(connections: &Connections, environment: &Environment, hub: &str, drop: bool) -> Result<Revoked> {
+async fn revoke(connections: &Connections, environment: &Environment, drop: bool) -> Result<Revoked> {
     let schema = &connections.dialect.schema;
     let link = connections.asking().await?;
     let failed = |error| link.fault("revoking the environment's login", error);
@@ -68,7 +68,8 @@ async fn revoke(connections: &Connections, environment: &Environment, hub: &str,
     );
     let there = is_there(&link, &login).await.map_err(failed)?;
     if there {
-        let _ = writeln!(sql, "REVOKE {} FROM {};", guard::group(hub).quoted(), login.quoted());
+        let group = guard::group(connections.schema.lock().await.id());
+        let _ = writeln!(sql, "REVOKE {} FROM {};", group.quoted(), login.quoted());
     }
     // From here on nothing of the hub is open to it, whatever becomes of the role.
     link.batch_execute(&sql).await.map_err(failed)?;

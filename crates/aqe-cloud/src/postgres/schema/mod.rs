@@ -49,7 +49,7 @@ pub use present::{Columns, Present, PresentColumn};
 pub use script::script;
 pub use writer::Writer;
 
-use present::{Rules, Server, Survey};
+use present::{Server, Survey};
 
 /// What a new hub is like.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -83,6 +83,7 @@ pub enum Mode<'a> {
 pub struct Hub {
     schema: Identifier,
     id: String,
+    writer: Writer,
     flavour: Flavour,
     vector_index: bool,
     embedding_model: Option<String>,
@@ -90,7 +91,6 @@ pub struct Hub {
     server: Server,
     created: bool,
     lost: Vec<String>,
-    writer: Writer,
     warnings: Vec<String>,
 }
 
@@ -232,12 +232,12 @@ fn described(survey: Survey, schema: &Identifier) -> Result<Hub> {
         )
     }));
     Ok(Hub {
-        writer: Writer::of(&survey.server, survey.own),
         id,
         flavour,
         vector_index,
         embedding_model: info("embedding_model").cloned(),
         schema: schema.clone(),
+        writer: Writer::of(&survey.server, survey.own),
         present: survey.present,
         server: survey.server,
         created: false,
@@ -330,7 +330,7 @@ impl Hub {
     /// Whether the server lets this login `COPY` into the hub's tables: it refuses where
     /// row-level security applies, also to who may write all rows.
     pub(super) fn takes_copies(&self) -> bool {
-        self.server.rules == Rules::None
+        self.server.rules == present::Rules::None
     }
 
     /// The schema that it lives in.
