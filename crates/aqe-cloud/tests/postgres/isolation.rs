@@ -184,7 +184,7 @@ fn tables_that_come_later_are_guarded_and_until_then_closed() {
     let ci = world.login("ci");
     let said = refusal(block_on(world.open(&ci).prepare(&notes())));
     assert!(said.contains("notes") && said.contains("aqe-sync init"), "{said}");
-    world.database.psql("DROP TABLE aqe.patterns");
+    world.database.psql("DROP TABLE aqe.patterns CASCADE");
     let said = refusal(block_on(world.open(&ci).prepare_all(tables::all())));
     assert!(said.contains("only its owner may make them: patterns"), "{said}");
     let hub = world.hub();

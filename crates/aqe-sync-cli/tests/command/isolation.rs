@@ -173,7 +173,7 @@ fn a_table_that_is_missing_is_the_owners_to_make() {
     let world = World::new();
     world.ends(0, "boss", &["init"]);
     world.create("ci");
-    world.database.psql("DROP TABLE aqe.qe_patterns");
+    world.database.psql("DROP TABLE aqe.qe_patterns CASCADE");
     for arguments in [&[][..], &["init"]] {
         let output = world.output("ci", arguments);
         assert!(!output.status.success());
