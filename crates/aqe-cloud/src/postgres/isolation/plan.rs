@@ -168,47 +168,34 @@ async fn plan(connections: &Connections, wanted: NewEnvironment) -> Result<Envir
         (None, None) => suggested_login(&hub, &environment),
     };
     let refused = |what: String, advice: String| {
-        Err(Error::new(ErrorKind::Refused, what).context("environment", &environment).advice(advice))
+        Error::new(ErrorKind::Refused, what).context("environment", &environment).advice(advice)
     };
     let own = recorded.as_ref().is_some_and(|(role, _)| role == login.as_str());
     let active = matches!(recorded, Some((_, false)));
     if let Some((role, false)) = recorded.as_ref().filter(|_| !own) {
-        return refused(
+        return Err(refused(
             format!("the environment has the login {role} already"),
             format!("use that; or run aqe-sync env revoke {environment} first"),
-        );
+        ));
     }
     if let Some(other) = holder(&link, schema, &login, &environment).await.map_err(failed)? {
-        return refused(
+        return Err(refused(
             format!("login {login} is environment {other}'s"),
             "name another login with --role: each writes one environment".to_owned(),
-        );
+        ));
     }
     let group = guard::group(&hub);
     let role = Role::find(&link, schema, &login, &group).await.map_err(failed)?;
-    if let Some(too_much) = role.as_ref().and_then(|role| role.too_much.as_ref()) {
-        return refused(
-            format!("login {login} may do more than an environment's login should: it {too_much}"),
-            "name another login with --role".to_owned(),
-        );
-    }
     let step = match &role {
         None => Step::Create,
-        Some(role) if own && (!active || !role.can_login) => Step::Restore,
-        Some(_) if !own && !named => {
-            return refused(
-                format!("there is a login {login} already, and it is no environment's of this hub"),
-                "name another login with --role; or the same, to take it as it is".to_owned(),
-            );
+        Some(role) => {
+            role.check(&login, own, named).map_err(|(what, advice)| refused(what, advice))?;
+            match (own && !(active && role.can_login), rotate) {
+                (true, _) => Step::Restore,
+                (false, true) => Step::Rotate,
+                (false, false) => Step::Keep,
+            }
         }
-        Some(role) if !role.can_login => {
-            return refused(
-                format!("role {login} is none that can log in"),
-                "name another with --role; or let it log in with ALTER ROLE … LOGIN".to_owned(),
-            );
-        }
-        Some(_) if rotate => Step::Rotate,
-        Some(_) => Step::Keep,
     };
     Ok(EnvironmentPlan {
         guard: guard.unwrap_or_default(),
@@ -257,6 +244,30 @@ struct Role {
 }
 
 impl Role {
+    /// Whether it can be an environment's login: `own` is this one's already, `named` was
+    /// asked for by name. Else what is in the way, and what to do.
+    fn check(&self, login: &Identifier, own: bool, named: bool) -> std::result::Result<(), (String, String)> {
+        if let Some(too_much) = &self.too_much {
+            return Err((
+                format!("login {login} may do more than an environment's login should: it {too_much}"),
+                "name another login with --role".to_owned(),
+            ));
+        }
+        if !own && !named {
+            return Err((
+                format!("there is a login {login} already, and it is no environment's of this hub"),
+                "name another login with --role; or the same, to take it as it is".to_owned(),
+            ));
+        }
+        if !own && !self.can_login {
+            return Err((
+                format!("role {login} is none that can log in"),
+                "name another with --role; or let it log in with ALTER ROLE … LOGIN".to_owned(),
+            ));
+        }
+        Ok(())
+    }
+
     async fn find(
         client: &Client,
         schema: &Identifier,
