@@ -3,13 +3,15 @@
 //! `cargo bench --bench postgres_hub [-- ROWS [RUNS]]` (default 500,000 rows, 5 runs).
 //! The floor is what `psql` needs to `\copy` ready-made binary files into staging
 //! tables and to merge each with one statement. Floor and sync take turns in every
-//! run, on the same server. Prints medians and ratios; findings are in
+//! run, on the same server. `-- isolation [ROWS [RUNS]]` measures instead what keeping
+//! environments apart costs. Prints medians and ratios; findings are in
 //! `benches/README.md`.
 
 #[path = "../dataset/mod.rs"]
 mod dataset;
 mod floor;
 mod forgetful;
+mod isolation;
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -20,7 +22,7 @@ use aqe_cloud::postgres::link::AddressParts;
 use aqe_readers::{LedgerFile, discover};
 use aqe_sync_core::{Engine, MemoryLedger, Options, Report, Silent, Sink};
 use aqe_sync_workspace::latency::{LatencyProxy, Link};
-use aqe_sync_workspace::postgres::{Cluster, Database};
+use aqe_sync_workspace::postgres::Cluster;
 use futures::executor::block_on;
 
 use floor::Floor;
@@ -35,9 +37,13 @@ const ROUND_TRIP: Duration = Duration::from_millis(40);
 const WIDE: dataset::Shares = [50, 8, 30, 5, 4, 2, 1];
 
 fn main() -> Outcome<()> {
+    let apart = std::env::args().any(|argument| argument == "isolation");
     let mut numbers = std::env::args().skip(1).filter_map(|argument| argument.parse::<u64>().ok());
     let (rows, runs) = (numbers.next().unwrap_or(500_000), numbers.next().unwrap_or(5));
     let cluster = Cluster::builder().fsync(true).setting("max_wal_size", "8GB").setting("autovacuum", "off").start();
+    if apart {
+        return isolation::run(&cluster, rows, runs);
+    }
     local(&cluster, rows, runs)?;
     distant(&cluster, runs)
 }
@@ -126,7 +132,10 @@ fn local(cluster: &Cluster, rows: u64, runs: u64) -> Outcome<()> {
         figures.floor.push(timed(|| floor.load(&database))?.0);
         figures.floor_again.push(timed(|| floor.load(&database))?.0);
         drop(database);
-        ours(cluster, &project, run, &mut figures)?;
+        let database = cluster.database();
+        // The tables are there before, as for the floor.
+        open(&database.url())?;
+        ours(&database.url(), &project, run, &mut figures)?;
     }
     let Figures { floor, first, floor_again, again, changed, unchanged } = figures;
     let (load, reload) = (median(&floor), median(&floor_again));
@@ -139,30 +148,27 @@ fn local(cluster: &Cluster, rows: u64, runs: u64) -> Outcome<()> {
     Ok(())
 }
 
-fn ours(cluster: &Cluster, project: &Project, run: u64, figures: &mut Figures) -> Outcome<()> {
-    let database: Database = cluster.database();
-    // The tables are there before, as for the floor.
-    open(&database.url())?;
+fn ours(url: &str, project: &Project, run: u64, figures: &mut Figures) -> Outcome<()> {
     let folder = tempfile::tempdir()?;
     let ledger = folder.path().join("ledger.db");
-    let (took, report) = timed(|| project.sync(&open(&database.url())?, &ledger))?;
+    let (took, report) = timed(|| project.sync(&open(url)?, &ledger))?;
     assert_eq!(report.totals.inserted, report.totals.read);
     figures.first.push(took);
     let (took, report) = timed(|| {
         let sources: Vec<_> = discover(project.path())?.found.into_iter().map(|found| found.source).collect();
-        let hub = Forgetful(open(&database.url())?);
+        let hub = Forgetful(open(url)?);
         let ledger = MemoryLedger::new();
         Ok(block_on(Engine::new(&hub, &ledger, &Silent, Options::new("bench".into())).run(&sources))?)
     })?;
     assert_eq!(report.totals.unchanged, report.totals.read, "{report:#?}");
     figures.again.push(took);
-    project.sync(&open(&database.url())?, &ledger)?;
+    project.sync(&open(url)?, &ledger)?;
     project.touch(run)?;
-    let (took, report) = timed(|| project.sync(&open(&database.url())?, &ledger))?;
+    let (took, report) = timed(|| project.sync(&open(url)?, &ledger))?;
     assert!(report.totals.updated > 0 && report.totals.updated < report.totals.read / 50);
     figures.changed.push(took);
-    while project.sync(&open(&database.url())?, &ledger)?.totals.read > 0 {}
-    figures.unchanged.push(timed(|| project.sync(&open(&database.url())?, &ledger))?.0);
+    while project.sync(&open(url)?, &ledger)?.totals.read > 0 {}
+    figures.unchanged.push(timed(|| project.sync(&open(url)?, &ledger))?.0);
     Ok(())
 }
 

@@ -56,6 +56,9 @@ pub(crate) enum Command {
     Conflicts(ConflictsFlags),
     /// Prepares a project: the hub with all its tables, and a commented configuration file
     Init(InitFlags),
+    /// Gives environments logins of their own, each of which may write that environment only
+    #[command(subcommand)]
+    Env(EnvCommand),
 }
 
 /// Flags that change a sync.
@@ -250,6 +253,42 @@ pub(crate) struct InitFlags {
     pub(crate) print: bool,
 }
 
+/// What about environments' logins.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum EnvCommand {
+    /// Makes a login that may write one environment's rows, and read everybody's
+    Create(CreateFlags),
+    /// Lists environments: their logins, when they were last synced, how many rows they have
+    List,
+    /// Takes an environment's login away and ends its sessions; its rows stay
+    Revoke {
+        /// The environment's name
+        name: String,
+        /// Remove the role from the server as well
+        #[arg(long)]
+        drop: bool,
+    },
+}
+
+/// Flags of `env create`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub(crate) struct CreateFlags {
+    /// The environment's name, as it says it with --env
+    pub(crate) name: String,
+    /// The login; one that is there is taken with the password that it has [default: named after the environment]
+    #[arg(long, value_name = "ROLE")]
+    pub(crate) role: Option<String>,
+    /// Give the login a new password if it has one already
+    #[arg(long)]
+    pub(crate) rotate: bool,
+    /// Write the password to this new file, in the format of .pgpass, and do not show it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) password_file: Option<PathBuf>,
+    /// Print the SQL, without a password, and change nothing
+    #[arg(long, visible_alias = "dry-run")]
+    pub(crate) print: bool,
+}
+
 /// Flags that every command takes, before or after its name.
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Common")]
@@ -368,6 +407,9 @@ mod tests {
             "aqe-sync --bidirectional --append",
             "aqe-sync --bidirectional status",
             "aqe-sync fleet",
+            "aqe-sync env",
+            "aqe-sync env create",
+            "aqe-sync --full env list",
             "aqe-sync -v -q",
             "aqe-sync nonsense",
             "aqe-sync --env",

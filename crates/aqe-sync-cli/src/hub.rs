@@ -48,8 +48,10 @@ pub(crate) enum Purpose {
     DryRun,
     /// Look at it, and change nothing; it has to be there.
     Look,
-    /// Compare with it, or mend it; it has to be there.
+    /// Compare with it; it has to be there.
     Existing,
+    /// Compare with it and write what differs; it has to be there.
+    Mend,
 }
 
 /// Opens the configured hub. `None` when it has to be there and is not.
@@ -61,7 +63,7 @@ pub(crate) fn open(settings: &Settings, purpose: Purpose) -> Result<Option<OpenH
         let hub = match purpose {
             Purpose::Write | Purpose::Prepare => Some(EmbeddedHub::open(path)?),
             Purpose::DryRun => Some(EmbeddedHub::scratch(path)?),
-            Purpose::Existing | Purpose::Look => EmbeddedHub::open_existing(path)?,
+            Purpose::Existing | Purpose::Mend | Purpose::Look => EmbeddedHub::open_existing(path)?,
         };
         return Ok(hub.map(OpenHub::Embedded));
     }
@@ -71,8 +73,11 @@ pub(crate) fn open(settings: &Settings, purpose: Purpose) -> Result<Option<OpenH
         Purpose::Prepare => Some(builder.restore().open()?),
         Purpose::DryRun => builder.dry_run().open_if_there()?,
         Purpose::Look => builder.inspect().open_if_there()?,
-        Purpose::Existing => builder.open_if_there()?,
+        Purpose::Existing | Purpose::Mend => builder.open_if_there()?,
     };
+    if let (Some(hub), Purpose::Write | Purpose::DryRun | Purpose::Mend) = (&hub, purpose) {
+        hub.check_writer(&settings.environment.value)?;
+    }
     if hub.is_none() && purpose == Purpose::DryRun {
         // One empty hub is like any other: what would be written to it shows here too.
         return Ok(Some(OpenHub::Embedded(EmbeddedHub::scratch(Path::new(""))?)));
@@ -157,7 +162,11 @@ fn connector(tunnel: &Tunnel, google: &Places) -> Result<Arc<dyn Connector>, Fai
     })
 }
 
-fn address(settings: &Settings) -> Result<Address, Failure> {
+/// The configured database's address, with its password.
+///
+/// # Errors
+/// As [`builder`].
+pub(crate) fn address(settings: &Settings) -> Result<Address, Failure> {
     let mut parts = match &settings.hub.value {
         Hub::Postgres(url) => AddressParts::parse(url)?,
         Hub::Tunnel(tunnel) => tunnel_parts(tunnel)?,

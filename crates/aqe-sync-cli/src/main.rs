@@ -113,5 +113,6 @@ fn execute(
         Command::Fleet(what) => command::fleet::run(&context, &what),
         Command::Conflicts(flags) => command::conflicts::run(&context, &flags),
         Command::Init(flags) => command::init::run(&context, flags),
+        Command::Env(what) => command::env::run(&context, &what),
     }
 }

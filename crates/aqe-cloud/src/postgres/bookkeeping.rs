@@ -35,7 +35,7 @@ pub(super) async fn write_letters(
     let sql = format!(
         "INSERT INTO {} (id, source_env, source, stream, table_name, key, reason, record, run_id, first_seen_at, \
          last_seen_at) SELECT l.id, $1, $2, $3, $4, l.key, l.reason, l.record, $5, $6, $6 \
-         FROM unnest($7, $8, $9, $10) AS l(id, key, reason, record) ON CONFLICT (id) DO UPDATE \
+         FROM unnest($7, $8, $9, $10) AS l(id, key, reason, record) ON CONFLICT (source_env, id) DO UPDATE \
          SET last_seen_at = excluded.last_seen_at, reason = excluded.reason, settled_at = NULL, run_id = excluded.run_id",
         dialect.own("dead_letters")
     );

@@ -53,6 +53,12 @@ pub(super) struct Connections {
     pub(super) routes: Mutex<HashMap<String, Last>>,
     /// The deliveries of each stream, in theirs.
     pub(super) orders: Orders,
+    /// Whose rows this login may write.
+    pub(super) writer: schema::Writer,
+    /// The login, as the server knows it.
+    pub(super) login: String,
+    /// Whether new rows can be copied straight into their table.
+    pub(super) takes_copies: bool,
     tables: Mutex<HashMap<String, Arc<Table>>>,
     /// Reads whole streams, while the lanes go on writing.
     reader: tokio::sync::Mutex<Option<Arc<Link>>>,
@@ -96,6 +102,9 @@ impl Connections {
             dialing,
             runtime,
             dialect: Arc::new(dialect),
+            writer: schema.writer().clone(),
+            login: schema.login().to_owned(),
+            takes_copies: schema.takes_copies(),
             schema: tokio::sync::Mutex::new(schema),
             lanes: std::iter::once(Lane::of(first)).chain(others).map(Arc::new).collect(),
             far,

@@ -22,6 +22,7 @@ impl Connections {
         delivery: Delivery,
         route: Route,
     ) -> Result<Pushed<PostgresTxn>> {
+        self.check_writer(&stream.environment)?;
         // Sending the same again is without a second effect: what is there already is
         // found unchanged, and letters are kept once.
         let sent = retry(self.budget(), || self.send(&stream, &table, &delivery, &route)).await?;
@@ -53,7 +54,7 @@ impl Connections {
             let new = !lock(&self.known).contains(stream) && delivery.changes.iter().all(inserts);
             let way = if route.arrays || delivery.changes.is_empty() {
                 Way::Arrays
-            } else if new {
+            } else if new && self.takes_copies {
                 Way::Directly
             } else {
                 Way::Staged
@@ -94,6 +95,7 @@ impl Connections {
 
     /// Begins a transaction that stays open.
     pub(super) async fn begin(&self, lane: usize, stream: &StreamId, table: &Arc<Table>) -> Result<PostgresTxn> {
+        self.check_writer(&stream.environment)?;
         let mut session = self.lanes[lane].own_turn().await;
         let link = self.link(&mut session).await?;
         let opened = Opened { link, dialect: Arc::clone(&self.dialect), runtime: self.runtime.clone(), session };

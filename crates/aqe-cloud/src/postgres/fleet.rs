@@ -79,6 +79,7 @@ impl FleetHub for PostgresHub {
     async fn keep(&self, environment: &Environment, file: &SourceName, entries: Vec<Kept>, floor: i64) -> Result<()> {
         let (connections, environment, file) = (Arc::clone(&self.connections), environment.clone(), file.clone());
         self.run(async move {
+            connections.check_writer(&environment)?;
             let entries = Entries::of(&entries);
             let ask = |link: Arc<Link>| {
                 let (dialect, environment, file, entries) = (&connections.dialect, &environment, &file, &entries);
@@ -106,6 +107,7 @@ impl FleetHub for PostgresHub {
     async fn exclude(&self, environment: &Environment, excluded: bool) -> Result<bool> {
         let (connections, environment) = (Arc::clone(&self.connections), environment.clone());
         self.run(async move {
+            connections.writer.check_owner(&connections.login, "whom the fleet listens to")?;
             let ask = |link: Arc<Link>| {
                 let (dialect, environment) = (&connections.dialect, &environment);
                 async move {

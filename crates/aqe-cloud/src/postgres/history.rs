@@ -30,6 +30,7 @@ impl Connections {
         if self.is_dry_run() {
             return Ok(());
         }
+        self.check_writer(&report.environment)?;
         let event = audit(report);
         if let Some(event) = &event {
             self.prepare(event.table).await?;
@@ -85,7 +86,7 @@ async fn write_report(
 async fn write_history(client: &Client, dialect: &Dialect, report: &Report) -> Result<(), Error> {
     let sql = format!(
         "INSERT INTO {} (run_id, source_env, mode, status, started_at, duration_ms, totals, errors) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (run_id) DO NOTHING",
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (source_env, run_id) DO NOTHING",
         dialect.own("sync_history")
     );
     let errors = report.errors().map(|errors| storable(&errors));

@@ -13,6 +13,7 @@ mod failure;
 mod fleet;
 mod history;
 mod hub;
+pub mod isolation;
 mod lane;
 pub mod link;
 mod order;

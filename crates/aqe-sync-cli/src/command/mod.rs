@@ -3,6 +3,7 @@
 pub(crate) mod config;
 pub(crate) mod conflicts;
 pub(crate) mod doctor;
+pub(crate) mod env;
 pub(crate) mod fleet;
 pub(crate) mod init;
 pub(crate) mod pull;

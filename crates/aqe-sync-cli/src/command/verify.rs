@@ -50,7 +50,8 @@ pub(crate) fn run(context: &Context<'_>, flags: VerifyFlags) -> Result<Exit, Fai
 fn compare(context: &Context<'_>, flags: VerifyFlags) -> Result<Outcome, Failure> {
     let chosen = sources::choose(context.settings, context.terminal)?;
     let _lock = flags.repair.then(|| context.lock("verify --repair")).transpose()?;
-    let Some(hub) = hub::open(context.settings, Purpose::Existing)? else {
+    let purpose = if flags.repair { Purpose::Mend } else { Purpose::Existing };
+    let Some(hub) = hub::open(context.settings, purpose)? else {
         return Err(Failure::failed(format!("there is no hub at {} yet: run aqe-sync first", context.hub_shown())));
     };
     with_hub!(hub, hub => compare_with(context, flags, &hub, chosen))

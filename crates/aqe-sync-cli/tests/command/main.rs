@@ -5,6 +5,8 @@ mod dead_letters;
 #[cfg(unix)]
 mod doctor;
 mod fleet;
+#[cfg(unix)]
+mod isolation;
 mod locks;
 mod postgres_hub;
 mod program;

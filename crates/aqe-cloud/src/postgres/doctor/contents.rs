@@ -6,7 +6,7 @@ use tokio_postgres::{Error, Row};
 
 use super::{Check, answered, grantee};
 use crate::postgres::link::Link;
-use crate::postgres::schema::{self, Mode};
+use crate::postgres::schema::{self, Mode, Writer};
 
 pub(super) async fn hub(link: &Link, name: &Identifier, checks: &mut Vec<Check>) {
     let opened = match schema::open(link, name, Mode::Inspect).await {
@@ -35,7 +35,8 @@ pub(super) async fn hub(link: &Link, name: &Identifier, checks: &mut Vec<Check>)
     if missing > 0 {
         checks.extend(answered(link, "tables", unmade(link, name, missing).await));
     }
-    checks.extend(answered(link, "tables", denied(link, name).await));
+    checks.extend(answered(link, "tables", denied(link, &opened).await));
+    checks.push(writes(&opened));
     checks.extend(answered(link, "size", size(link, name).await));
     checks.extend(answered(link, "environments", shared_names(link, name).await));
 }
@@ -69,23 +70,58 @@ async fn unmade(link: &Link, schema: &Identifier, missing: usize) -> Result<Vec<
     }])
 }
 
-/// Tables that this user may not read and write.
-async fn denied(link: &Link, schema: &Identifier) -> Result<Vec<Check>, Error> {
+/// Tables that this user may not read and write; an environment's login writes to fewer of
+/// them, and changes what it wrote in fewer still.
+async fn denied(link: &Link, hub: &schema::Hub) -> Result<Vec<Check>, Error> {
+    let schema = hub.schema();
+    let everywhere = ["SELECT", "INSERT", "UPDATE"];
+    let (tables, wanted): (&[&str], _) = match hub.writer() {
+        Writer::Any => (&[], everywhere),
+        Writer::Only(_) | Writer::Revoked(_) | Writer::Nobody => (schema::READ_ONLY, ["SELECT", "INSERT", "INSERT"]),
+    };
+    let [select, insert, update] = wanted;
     let rows = link
         .query_typed(
             "SELECT c.relname::text, current_user::text FROM pg_catalog.pg_class c \
              JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-             WHERE n.nspname = $1 AND c.relkind IN ('r', 'p') AND NOT (has_table_privilege(c.oid, 'SELECT') \
-             AND has_table_privilege(c.oid, 'INSERT') AND has_table_privilege(c.oid, 'UPDATE')) ORDER BY 1",
-            &[(&schema.as_str(), Type::TEXT)],
+             WHERE n.nspname = $1 AND c.relkind IN ('r', 'p') AND c.relname <> 'environments' AND NOT (has_table_privilege(c.oid, $2) \
+             AND (c.relname = ANY ($5) OR has_table_privilege(c.oid, $3) AND has_table_privilege(c.oid, $4))) ORDER BY 1",
+            &[
+                (&schema.as_str(), Type::TEXT),
+                (&select, Type::TEXT),
+                (&insert, Type::TEXT),
+                (&update, Type::TEXT),
+                (&tables, Type::TEXT_ARRAY),
+            ],
         )
         .await?;
     let Some(first) = rows.first() else { return Ok(vec![Check::ok("tables", "may be read and written")]) };
     let user: String = first.try_get(1)?;
     let names = rows.iter().map(|row| row.try_get(0)).collect::<Result<Vec<String>, Error>>()?;
-    let advice =
-        format!("GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA {} TO {}", schema.quoted(), grantee(&user));
+    let advice = if hub.is_guarded() {
+        "have the hub's owner run aqe-sync init, and aqe-sync env create NAME with this environment's name".to_owned()
+    } else {
+        format!("GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA {} TO {}", schema.quoted(), grantee(&user))
+    };
     Ok(vec![Check::critical("tables", format!("no access to {}", names.join(", ")), advice)])
+}
+
+/// Whose rows the login may write.
+fn writes(hub: &schema::Hub) -> Check {
+    let create = "have the hub's owner run aqe-sync env create NAME with this environment's name";
+    match hub.writer() {
+        Writer::Any if hub.is_guarded() => Check::ok("isolation", "on; this login may write every environment"),
+        Writer::Any => Check::ok("isolation", "off: every login that may write the tables writes any environment"),
+        Writer::Only(own) => Check::ok("isolation", format!("on; this login may write environment {own} only")),
+        Writer::Revoked(own) => Check::critical(
+            "isolation",
+            format!("this login's environment {own} was revoked: it writes nothing"),
+            create,
+        ),
+        Writer::Nobody => {
+            Check::critical("isolation", "on, and this login belongs to no environment: it writes nothing", create)
+        }
+    }
 }
 
 /// What the schema takes on disk, indexes and large values included.

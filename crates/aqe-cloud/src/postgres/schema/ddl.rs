@@ -56,7 +56,7 @@ pub fn key_fits(environment: &Environment, key: &Key) -> bool {
 }
 
 /// Text as an SQL literal that means the same whatever `standard_conforming_strings` says.
-pub(super) fn literal(text: &str) -> String {
+pub(in crate::postgres) fn literal(text: &str) -> String {
     let quoted = text.replace('\'', "''");
     if quoted.contains('\\') { format!(" E'{}'", quoted.replace('\\', "\\\\")) } else { format!("'{quoted}'") }
 }

@@ -16,7 +16,7 @@ use super::present::Applied;
 pub(super) const WRITER: &str = concat!("aqe-sync ", env!("CARGO_PKG_VERSION"));
 
 /// Tables that belong to the hub itself.
-pub(super) const OWN_TABLES: [&str; 9] = [
+pub(super) const OWN_TABLES: [&str; 10] = [
     "hub_info",
     "schema_migrations",
     "sync_state",
@@ -26,6 +26,7 @@ pub(super) const OWN_TABLES: [&str; 9] = [
     "dead_letters",
     "fleet_excluded",
     "fleet_kept",
+    "environments",
 ];
 
 struct Migration {
@@ -35,10 +36,11 @@ struct Migration {
 }
 
 /// Once published, an upgrade's text never changes.
-const MIGRATIONS: [Migration; 3] = [
+const MIGRATIONS: [Migration; 4] = [
     Migration { name: "progress", sql: include_str!("migrations/0001_progress.sql") },
     Migration { name: "exceptions", sql: include_str!("migrations/0002_exceptions.sql") },
     Migration { name: "fleet", sql: include_str!("migrations/0003_fleet.sql") },
+    Migration { name: "environments", sql: include_str!("migrations/0004_environments.sql") },
 ];
 
 fn checksum(sql: &str) -> String {
@@ -80,7 +82,7 @@ pub(super) fn is_due(applied: &[Applied], schema: &Identifier) -> Result<bool> {
 }
 
 /// Takes the lock under which a hub's schema is changed, for as long as the transaction.
-pub(super) fn lock(schema: &Identifier) -> String {
+pub(in crate::postgres) fn lock(schema: &Identifier) -> String {
     // Any fixed mapping to 64 bits; a collision with another program's lock only waits.
     let key = xxh3_64(format!("aqe-sync schema {schema}").as_bytes()).cast_signed();
     format!("SELECT pg_catalog.pg_advisory_xact_lock({key});\n")
@@ -149,7 +151,7 @@ fn description(schema: &str, flavour: &Flavour, vector_index: bool, embedding_mo
 }
 
 /// A dollar quote that does not occur in the name of the schema.
-fn dollar_tag(name: &str) -> String {
+pub(super) fn dollar_tag(name: &str) -> String {
     let mut tag = "$aqe$".to_owned();
     while name.contains(&tag) {
         tag.insert(tag.len() - 1, '_');
@@ -168,6 +170,7 @@ mod tests {
             "0ed002f93ba772efa04f8e6bad95bf2d",
             "40787afd9fa36cd2d096cd2ad3b46e54",
             "4d689e164e87385a0190c4909d747e86",
+            "e707dab8efc207ae6a60a0363313dcdd",
         ];
         assert_eq!(sums, published);
     }

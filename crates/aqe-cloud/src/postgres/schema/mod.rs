@@ -27,23 +27,28 @@
 mod ddl;
 mod detect;
 mod flavour;
+pub(super) mod guard;
 mod migrate;
 mod prepare;
 mod present;
 mod refusal;
 mod script;
 mod views;
+mod writer;
 
 use std::sync::Arc;
 
 use aqe_sync_core::{Error, ErrorKind, Identifier, Quoted, Result, TableSpec, failpoint, tables};
 use tokio_postgres::Client;
 
-pub(super) use ddl::sql_type;
 pub use ddl::{MAX_KEY_BYTES, create_table, key_fits};
+pub(super) use ddl::{literal, sql_type};
 pub use flavour::{Extension, Flavour, VectorKind};
+pub(super) use guard::READ_ONLY;
+pub(super) use migrate::lock;
 pub use present::{Columns, Present, PresentColumn};
 pub use script::script;
+pub use writer::Writer;
 
 use present::{Access, Server, Survey};
 
@@ -79,6 +84,7 @@ pub enum Mode<'a> {
 pub struct Hub {
     schema: Identifier,
     id: String,
+    writer: Writer,
     flavour: Flavour,
     vector_index: bool,
     embedding_model: Option<String>,
@@ -242,6 +248,7 @@ fn described(survey: Survey, schema: &Identifier) -> Result<Hub> {
         vector_index,
         embedding_model: info("embedding_model").cloned(),
         schema: schema.clone(),
+        writer: Writer::of(&survey.server, survey.own),
         present: survey.present,
         server: survey.server,
         created: false,
@@ -329,6 +336,9 @@ impl Hub {
         if self.server.read_only {
             return Err(refusal::read_only(&self.server));
         }
+        if self.writer != Writer::Any {
+            return Err(refusal::owner_first(&self.server, &self.incomplete(tables), &self.schema));
+        }
         let failed = |cause| refusal::failed("preparing tables of the hub", &self.schema, cause);
         let batch = migrate::lock(&self.schema) + &sql;
         failpoint!("postgres-tables-before");
@@ -346,10 +356,28 @@ impl Hub {
     }
 
     fn missing(&self, tables: &[Arc<TableSpec>]) -> Result<String> {
-        tables
-            .iter()
-            .map(|table| prepare::missing(&self.schema, table, &self.flavour, self.vector_index, &self.present))
-            .collect()
+        let mut sql = String::new();
+        for table in tables {
+            sql += &prepare::missing(&self.schema, table, &self.flavour, self.vector_index, &self.present)?;
+        }
+        sql += &self.unguarded(tables);
+        Ok(sql)
+    }
+
+    /// Whose rows the login may write.
+    pub fn writer(&self) -> &Writer {
+        &self.writer
+    }
+
+    /// The login, as the server knows it.
+    pub fn login(&self) -> &str {
+        &self.server.user
+    }
+
+    /// Whether the server lets this login `COPY` into the hub's tables: it refuses where
+    /// row-level security applies, also to who may write all rows.
+    pub(super) fn takes_copies(&self) -> bool {
+        self.server.rules == present::Rules::None
     }
 
     /// The schema that it lives in.

@@ -24,6 +24,7 @@ pub(super) struct Server {
     pub(super) user: String,
     pub(super) may_create_schema: bool,
     pub(super) access: Access,
+    pub(super) rules: Rules,
 }
 
 /// What the connected user may do with the hub's schema.
@@ -37,6 +38,17 @@ pub(super) enum Access {
     Use,
     /// Make tables as well.
     Create,
+}
+
+/// Whether row-level security applies to the connected user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rules {
+    /// It does not: environments are not kept apart, or the user is above that.
+    None,
+    /// The user is the hub's owner, or a member of it: all rows can be written, though not by `COPY`.
+    Owner,
+    /// The user writes the rows of its own environment, if it has one.
+    Other,
 }
 
 /// A column that is there.
@@ -59,6 +71,8 @@ pub struct Present {
     tables: BTreeMap<String, Columns>,
     /// Tables that once had a column more.
     shrunk: BTreeSet<String>,
+    /// Tables with row-level security, forced.
+    guarded: BTreeSet<String>,
     /// Relations that are no tables, and therefore in the way of tables of their name.
     others: BTreeMap<String, &'static str>,
 }
@@ -77,6 +91,11 @@ impl Present {
     /// Whether a column of this table was dropped, whichever it was.
     pub(super) fn has_shrunk(&self, name: &str) -> bool {
         self.shrunk.contains(name)
+    }
+
+    /// Whether row-level security is forced on this table.
+    pub(in crate::postgres) fn is_guarded(&self, name: &str) -> bool {
+        self.guarded.contains(name)
     }
 
     /// What stands where a table of this name would, if it is something else.
@@ -112,6 +131,8 @@ pub(super) struct Survey {
     /// `hub_info`; nothing where there is no hub.
     pub(super) info: BTreeMap<String, String>,
     pub(super) applied: Vec<Applied>,
+    /// The environment that this user was made for, and whether that was revoked.
+    pub(super) own: Option<(String, bool)>,
 }
 
 const SERVER: &str = "
@@ -120,12 +141,16 @@ SELECT pg_catalog.current_setting('server_version_num')::int4, pg_catalog.curren
   pg_catalog.current_database()::text, current_user::text,
   pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE'),
   pg_catalog.has_schema_privilege(n.oid, 'USAGE'), pg_catalog.has_schema_privilege(n.oid, 'CREATE'),
-  pg_catalog.pg_is_in_recovery()
+  pg_catalog.pg_is_in_recovery(),
+  coalesce((SELECT c.relrowsecurity AND pg_catalog.row_security_active(c.oid) FROM pg_catalog.pg_class c
+    WHERE c.relnamespace = n.oid AND c.relname = 'sync_versions'), false),
+  coalesce((SELECT pg_catalog.pg_has_role(c.relowner, 'USAGE') FROM pg_catalog.pg_class c
+    WHERE c.relnamespace = n.oid AND c.relname = 'hub_info'), false)
 FROM (SELECT) AS one LEFT JOIN pg_catalog.pg_namespace n ON n.nspname = $1";
 
 const COLUMNS: &str = "
 SELECT c.relname::text, c.relkind::text, a.attname::text, pg_catalog.format_type(a.atttypid, a.atttypmod),
-  t.typname::text, a.atttypmod, a.attisdropped
+  t.typname::text, a.atttypmod, a.attisdropped, c.relrowsecurity AND c.relforcerowsecurity
 FROM pg_catalog.pg_class c
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_catalog.pg_attribute a
@@ -165,13 +190,19 @@ pub(super) async fn survey(client: &Client, schema: &Identifier) -> Result<Surve
     let info = format!("SELECT key, value FROM {}.hub_info", schema.quoted());
     let applied =
         format!("SELECT number, name, checksum, applied_by FROM {}.schema_migrations ORDER BY number", schema.quoted());
-    let (server, columns, extensions, indexes, info, applied) = futures::join!(
+    let own = format!(
+        "SELECT environment, revoked_at IS NOT NULL FROM {}.{} WHERE role = current_user::text",
+        schema.quoted(),
+        super::guard::ENVIRONMENTS
+    );
+    let (server, columns, extensions, indexes, info, applied, own) = futures::join!(
         client.query_typed_one(SERVER, &bound),
         client.query_typed(COLUMNS, &bound),
         client.query_typed(EXTENSIONS, &[]),
         client.query_typed(VECTOR_INDEXES, &bound),
         client.query_typed(&info, &[]),
         client.query_typed(&applied, &[]),
+        client.query_typed(&own, &[]),
     );
     let server = server_of(&server?)?;
     let readable = matches!(server.access, Access::Use | Access::Create);
@@ -181,6 +212,7 @@ pub(super) async fn survey(client: &Client, schema: &Identifier) -> Result<Surve
         vector_indexes: indexes?.iter().map(vector_index_of).collect::<Result<_, _>>()?,
         info: there_or_none(info, readable)?.iter().map(pair_of).collect::<Result<_, _>>()?,
         applied: there_or_none(applied, readable)?.iter().map(applied_of).collect::<Result<_, _>>()?,
+        own: own_of(own, readable)?,
         server,
     })
 }
@@ -205,12 +237,26 @@ fn there_or_none(rows: Result<Vec<Row>, Cause>, readable: bool) -> Result<Vec<Ro
     }
 }
 
+/// Who may not read the list of environments is in none of them.
+fn own_of(rows: Result<Vec<Row>, Cause>, readable: bool) -> Result<Option<(String, bool)>, Cause> {
+    let rows = match rows {
+        Err(cause) if cause.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => Vec::new(),
+        rows => there_or_none(rows, readable)?,
+    };
+    rows.first().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).transpose()
+}
+
 fn server_of(row: &Row) -> Result<Server, Cause> {
     let access = match (row.try_get(6)?, row.try_get(7)?) {
         (None, _) => Access::Absent,
         (Some(false), _) => Access::Nothing,
         (Some(true), Some(true)) => Access::Create,
         (Some(true), _) => Access::Use,
+    };
+    let rules = match (row.try_get(9)?, row.try_get(10)?) {
+        (false, _) => Rules::None,
+        (true, true) => Rules::Owner,
+        (true, false) => Rules::Other,
     };
     Ok(Server {
         version: row.try_get(0)?,
@@ -221,6 +267,7 @@ fn server_of(row: &Row) -> Result<Server, Cause> {
         may_create_schema: row.try_get(5)?,
         access,
         standby: row.try_get(8)?,
+        rules,
     })
 }
 
@@ -230,6 +277,9 @@ fn present_of(rows: &[Row]) -> Result<Present, Cause> {
         let (relation, kind): (String, String) = (row.try_get(0)?, row.try_get(1)?);
         let other = match kind.as_str() {
             "r" | "p" => {
+                if row.try_get(7)? {
+                    present.guarded.insert(relation.clone());
+                }
                 if row.try_get::<_, Option<bool>>(6)? == Some(true) {
                     present.shrunk.insert(relation);
                     continue;

@@ -5,7 +5,7 @@ use tokio_postgres::error::SqlState;
 
 use super::flavour::Flavour;
 use super::migrate;
-use super::present::{Access, Server, Survey};
+use super::present::{Access, Rules, Server, Survey};
 
 /// The oldest server, as `server_version_num`.
 const OLDEST: i32 = 140_000;
@@ -47,6 +47,10 @@ pub(super) fn check_writable(survey: &Survey, schema: &Identifier) -> Result<()>
         let grant = format!("CREATE ON DATABASE {}", Quoted(&server.database));
         return Err(denied(server, "may not create the schema", schema, &grant));
     }
+    if server.rules == Rules::Other {
+        let what = "the hub is older than this program, and only its owner may upgrade it";
+        return Err(owner_first(server, what, schema));
+    }
     if server.access == Access::Use {
         let grant = format!("CREATE ON SCHEMA {}", schema.quoted());
         return Err(denied(server, "may not create tables in the schema", schema, &grant));
@@ -64,6 +68,15 @@ pub(super) fn check_writable(survey: &Survey, schema: &Identifier) -> Result<()>
         .advice("nothing was changed; choose another schema for the hub"));
     }
     Ok(())
+}
+
+/// Environments are kept apart, and this user is not the one to change the schema.
+pub(super) fn owner_first(server: &Server, what: &str, schema: &Identifier) -> Error {
+    Error::new(ErrorKind::PermissionDenied, what)
+        .during("opening the hub")
+        .context("login", &server.user)
+        .context("schema", schema)
+        .advice("nothing was changed; have the hub's owner run aqe-sync init with this version of aqe-sync")
 }
 
 /// The server does not take writes.
@@ -152,12 +165,14 @@ mod tests {
                 user: "me".to_owned(),
                 may_create_schema: true,
                 access: Access::Create,
+                rules: Rules::None,
             },
             present: Present::default(),
             extensions: Vec::new(),
             vector_indexes: Vec::new(),
             info: BTreeMap::new(),
             applied: Vec::new(),
+            own: None,
         };
         let schema = Identifier::new("aqe").unwrap();
         let said = check_readable(&survey(130_014, "13.14"), &schema).unwrap_err().to_string();
