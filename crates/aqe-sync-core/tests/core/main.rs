@@ -22,6 +22,7 @@ mod meeting;
 mod modes;
 mod moments;
 mod moving;
+mod own_parts;
 mod packs;
 mod policies;
 mod preferences;
