@@ -191,8 +191,8 @@ proptest! {
         let happened = |wanted: fn(&Event) -> bool| histories.values().flatten().filter(|event| wanted(event)).count();
         let successes = happened(|event| matches!(event, Event::Success));
         let uses = happened(|event| !matches!(event, Event::Edit { .. }));
-        prop_assert_eq!(&record.row.values[USES], &Value::Int(uses as i64));
-        prop_assert_eq!(&record.row.values[SUCCESSES], &Value::Int(successes as i64));
+        prop_assert_eq!(&record.row.values[USES], &Value::Int(uses.try_into().expect("few")));
+        prop_assert_eq!(&record.row.values[SUCCESSES], &Value::Int(successes.try_into().expect("few")));
         let wanted = if uses > 0 { successes as f64 / uses as f64 } else { 0.0 };
         let Value::Float(rate) = record.row.values[RATE] else { panic!("no rate") };
         prop_assert!((rate - wanted).abs() <= histories.len() as f64 * f64::EPSILON * wanted, "{} for {}", rate, wanted);
@@ -251,7 +251,7 @@ fn who_only_counts_is_counted_and_never_wins() {
     };
     let only = counting("a", 2);
     assert!(is_counts_only(&only.row) && only.row.values[BODY].is_null() && only.row.values[CREATED].is_null());
-    assert_eq!(merged(&[only.clone()]), None, "nobody says what it is");
+    assert_eq!(merged(std::slice::from_ref(&only)), None, "nobody says what it is");
     let record = merge(&table(), &[only, said("b", "text", 0.1, (2, 0, 0.0), 1)]).expect("a record");
     assert_eq!((record.winner.as_str(), record.agreeing, record.environments.len()), ("b", 1, 2));
     assert_eq!(record.row.values[USES..=RATE], [Value::Int(4), Value::Int(2), Value::Float(0.5)]);
