@@ -92,6 +92,8 @@ impl EmbeddedHub {
 }
 
 fn standing(connection: &Connection, epoch: String) -> rusqlite::Result<Standing> {
+    // A pull begins here. It looks most rows up once: a large cache only serves merging into tables.
+    connection.execute_batch("PRAGMA cache_size = -4096")?;
     let mut standing = Standing { epoch, ..Standing::default() };
     let mut statement = connection.prepare_cached("SELECT table_name, source_env, version FROM sync_versions")?;
     let mut rows = statement.query([])?;
