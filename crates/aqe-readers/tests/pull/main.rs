@@ -1,5 +1,6 @@
 //! Pulls into copies of real files of agents.
 
+mod conforming;
 mod crashes;
 mod layouts;
 mod own;
