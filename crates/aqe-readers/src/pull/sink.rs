@@ -31,7 +31,10 @@ use crate::worker::Worker;
 use crate::{SourceFile, stat};
 
 /// How long to wait for the agent's own transactions.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+const BUSY_LIMIT: Duration = Duration::from_secs(10);
+
+/// So long is waited between two looks.
+const PAUSE: Duration = Duration::from_millis(2);
 
 /// Takes what was written into a file to the hub, before the file shows it: see
 /// [`aqe_sync_core::fleet::FleetHub::keep`].
@@ -199,14 +202,21 @@ fn connect(file: &SourceFile) -> Result<Connection> {
             .advice("its tool has to make it first: nothing is created where there is none"));
     }
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let opened = Connection::open_with_flags(&file.path, flags).and_then(|connection| {
-        connection.busy_timeout(BUSY_TIMEOUT)?;
+    let opened = Connection::open_with_flags(&file.path, flags).and_then(|mut connection| {
+        connection.busy_handler(Some(try_again))?;
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
         connection.set_prepared_statement_cache_capacity(128);
         connection.pragma_update(None, "foreign_keys", true)?;
         Ok(connection)
     });
     opened.map_err(|error| file_error(file, error))
+}
+
+/// Waits for an agent that has its file locked. SQLite's own way looks every tenth of a
+/// second: an agent that writes all the time would hardly ever be met between two writes.
+fn try_again(tries: i32) -> bool {
+    std::thread::sleep(PAUSE);
+    u32::try_from(tries).is_ok_and(|tries| PAUSE * tries < BUSY_LIMIT)
 }
 
 /// Of a file that is older than the notes: what it lacks. Everything is looked at again.

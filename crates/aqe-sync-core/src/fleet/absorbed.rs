@@ -42,9 +42,8 @@ pub struct Written {
 impl Written {
     /// Remembers a row, as read back.
     pub fn of(table: &TableSpec, row: &Row) -> Self {
-        let keys = table.key_columns().len();
-        let values = table.columns().iter().zip(&row.values).enumerate().map(|(position, (column, value))| {
-            let kept = position < keys || is_counted(&column.role) || column.kind == ColumnType::Timestamp;
+        let values = table.columns().iter().zip(&row.values).map(|(column, value)| {
+            let kept = is_counted(&column.role) || column.kind == ColumnType::Timestamp;
             if kept { value.clone() } else { Value::Null }
         });
         Self { content: content(table, row), counts: Row::new(table, values.collect(), None) }
