@@ -17,10 +17,14 @@ use crate::world::{AgentFile, Fleet, V3, add_pattern, use_pattern};
 /// A fleet whose first environment has patterns, of which the second pulled and used some.
 fn fleet() -> (Arc<Fleet>, AgentFile, AgentFile) {
     let (fleet, a, b) = (Fleet::new(), AgentFile::emptied("a", V3), AgentFile::emptied("b", V3));
-    (0..7).for_each(|number| add_pattern(&a, &format!("p{number}"), 0.9, number, number / 2));
+    for number in 0..7 {
+        add_pattern(&a, &format!("p{number}"), 0.9, number, number / 2);
+    }
     a.push(&fleet);
     b.pull(&fleet);
-    ["p1", "p5"].into_iter().for_each(|id| use_pattern(&b.open(), id, true));
+    for id in ["p1", "p5"] {
+        use_pattern(&b.open(), id, true);
+    }
     add_pattern(&b, "mine", 0.5, 2, 1);
     (fleet, a, b)
 }
