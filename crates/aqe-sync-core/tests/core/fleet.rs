@@ -259,6 +259,12 @@ fn who_only_counts_is_counted_and_never_wins() {
 }
 
 #[test]
+fn negative_zero_is_no_less_sure_than_zero() {
+    let (sure, later) = (said("a", "x", 0.0, (1, 1, 1.0), 1), said("b", "y", -0.0, (1, 1, 1.0), 2));
+    assert_eq!(merge(&table(), &[sure, later]).expect("a record").winner.as_str(), "b");
+}
+
+#[test]
 fn a_hub_may_spell_the_mark_of_who_only_counts_anew() {
     let mut row = counts_only(&table(), said("a", "x", 1.0, (1, 1, 1.0), 1).row.values);
     row.extra = Some(Json::from_text(r#"{ "aqe_sync" : "counts" }"#));
