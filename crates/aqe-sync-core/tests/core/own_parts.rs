@@ -48,7 +48,7 @@ fn shared() -> (Row, Row) {
 #[test]
 fn what_nobody_touched_is_own_as_far_as_it_was() {
     let (written, own) = shared();
-    assert_eq!(after(&written, Some(&own)).own(&table(), &written), Some(own));
+    assert_eq!(after(&written, Some(&own)).own(&table(), &written), Some(own.clone()));
     assert_eq!(after(&written, None).own(&table(), &written), None);
     let silent = with(&own, USES, Value::Null);
     assert_eq!(after(&written, Some(&silent)).own(&table(), &written), Some(silent));
