@@ -24,9 +24,16 @@ const UNLOCKED_FOR: Duration = Duration::from_secs(86_400);
 /// A folder that nobody else can look into; it goes away with this value.
 #[derive(Debug)]
 pub(crate) struct PrivateFolder {
-    /// Let go of before the folder is removed: some systems do not remove what is open.
-    _lock: Option<File>,
+    lock: Option<File>,
     folder: TempDir,
+}
+
+impl Drop for PrivateFolder {
+    fn drop(&mut self) {
+        empty(self.folder.path());
+        // Let go of before the folder is removed: some systems do not remove what is open.
+        self.lock = None;
+    }
 }
 
 impl PrivateFolder {
@@ -47,7 +54,7 @@ impl PrivateFolder {
         let file = File::create(&making)?;
         // Where nothing can be locked, nothing is taken for left behind before its time.
         let locked = file.try_lock().is_ok() && fs::rename(&making, folder.path().join(LOCK)).is_ok();
-        Ok(Self { _lock: locked.then_some(file), folder })
+        Ok(Self { lock: locked.then_some(file), folder })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -71,8 +78,18 @@ fn sweep(place: &Path, now: SystemTime) {
         // Not followed where it is a link.
         let folder = entry.metadata().is_ok_and(|metadata| metadata.is_dir() && is_mine(&metadata));
         if folder && is_left(&entry.path(), now) {
+            empty(&entry.path());
             let _ = fs::remove_dir_all(entry.path());
         }
+    }
+}
+
+/// Removes what a folder holds but the lock, which goes last: who is ended on the way leaves a
+/// folder that the next one knows to be left.
+fn empty(folder: &Path) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for entry in entries.filter_map(Result::ok).filter(|entry| entry.file_name() != LOCK) {
+        let _ = fs::remove_file(entry.path()).or_else(|_| fs::remove_dir_all(entry.path()));
     }
 }
 
@@ -113,10 +130,21 @@ mod tests {
 
     /// What is there once its process was ended.
     fn left(place: &Path) -> std::path::PathBuf {
-        let PrivateFolder { _lock: lock, folder } = PrivateFolder::new_in(place).expect("made");
+        let mut folder = PrivateFolder::new_in(place).expect("made");
         fs::write(folder.path().join("copy.db"), "somebody's memory").expect("written");
-        assert!(lock.is_some(), "this system has locks");
-        folder.keep()
+        assert!(folder.lock.take().is_some(), "this system has locks");
+        let path = folder.path().to_owned();
+        std::mem::forget(folder);
+        path
+    }
+
+    #[test]
+    fn the_lock_goes_last() {
+        let place = tempfile::tempdir().expect("a folder");
+        let left = left(place.path());
+        fs::create_dir(left.join("more")).expect("made");
+        empty(&left);
+        assert_eq!(names(&left), [LOCK]);
     }
 
     #[test]
