@@ -396,7 +396,8 @@ fn is_damaged(error: &rusqlite::Error) -> bool {
     error.sqlite_error_code().is_some_and(|code| of_file.contains(&code))
         || matches!(
             error,
-            rusqlite::Error::InvalidColumnType(..)
+            rusqlite::Error::SqlInputError { .. }
+                | rusqlite::Error::InvalidColumnType(..)
                 | rusqlite::Error::FromSqlConversionFailure(..)
                 | rusqlite::Error::IntegralValueOutOfRange(..)
                 | rusqlite::Error::Utf8Error(..)

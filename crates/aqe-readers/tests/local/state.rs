@@ -34,6 +34,13 @@ fn assert_follows(project: &Project, case: &str) {
     assert_eq!(project.counts()["memory_entries"], 70, "{case}");
 }
 
+/// Whether a ledger was found damaged and kept under another name.
+fn is_one_aside(project: &Project) -> bool {
+    let folder = project.ledger_path().parent().expect("in a folder").to_owned();
+    let mut entries = fs::read_dir(folder).expect("readable").filter_map(Result::ok);
+    entries.any(|entry| entry.file_name().to_string_lossy().contains("damaged"))
+}
+
 #[test]
 fn a_lost_ledger_is_rebuilt_from_the_hub() {
     let project = synced();
@@ -81,10 +88,24 @@ fn a_ledger_made_before_intents_were_kept_goes_on_as_it_is() {
     drop(ledger);
     assert!(!project.sync().totals.changed_anything());
     assert_eq!(entries(), before, "it was not begun anew");
-    let folder = project.ledger_path().parent().expect("in a folder").to_owned();
-    let aside = fs::read_dir(folder).expect("readable").filter_map(Result::ok);
-    assert!(!aside.into_iter().any(|entry| entry.file_name().to_string_lossy().contains("damaged")));
+    assert!(!is_one_aside(&project));
     assert_follows(&project, "as before");
+}
+
+/// Found by the fuzz target `ledger_file`: the number alone is not believed.
+#[test]
+fn a_ledger_that_calls_itself_older_than_it_is_is_moved_aside_and_rebuilt() {
+    for (case, damage) in [
+        ("all tables", "PRAGMA user_version = 1"),
+        ("a table too few", "DROP TABLE intents; DROP TABLE sources; PRAGMA user_version = 1"),
+    ] {
+        let project = synced();
+        let ledger = Connection::open(project.ledger_path()).expect("a database");
+        ledger.execute_batch(damage).expect(case);
+        drop(ledger);
+        assert_follows(&project, case);
+        assert!(is_one_aside(&project), "{case}");
+    }
 }
 
 #[test]
