@@ -41,6 +41,11 @@ impl Record {
         self.row_extra.as_ref()
     }
 
+    /// See [`Self::of_row`].
+    pub(crate) fn row_extra_mut(&mut self) -> Option<&mut Json> {
+        self.row_extra.as_mut()
+    }
+
     /// Adds fields beyond the schema.
     #[must_use]
     pub fn with_extra(mut self, extra: Vec<(String, Value)>) -> Self {

@@ -213,7 +213,7 @@ impl<S: Sink> Run<'_, S> {
         }
         let failed = |outcome: &SourceOutcome| outcome.streams.iter().any(|stream| stream.status == Status::Failed);
         let result = match underway.seen.filter(|_| !held_back && !failed(&outcome)) {
-            Some((fingerprint, specs)) => result.and_then(|()| self.remember(source, fingerprint, &specs, &synced)),
+            Some((fingerprint, specs)) => result.and_then(|()| self.remember(source, &fingerprint, &specs, &synced)),
             None => result,
         };
         if let Err(error) = result {
@@ -255,7 +255,7 @@ impl<S: Sink> Run<'_, S> {
         };
         let sequence = |stream: &StreamId| self.states.get(stream).map_or(0, |state| state.sequence);
         let in_step = known.streams.iter().all(|synced| synced.sequence == sequence(&synced.stream));
-        if known.fingerprint != fingerprint.bytes || !in_step {
+        if known.fingerprint != self.seen(fingerprint) || !in_step {
             return Ok(None);
         }
         let reports = known.streams.into_iter().map(|synced| {
@@ -267,10 +267,20 @@ impl<S: Sink> Run<'_, S> {
         Ok(Some(reports.collect()))
     }
 
+    /// What is remembered of a source: how it was, and what its records passed through. Under
+    /// other transforms in place an unchanged file is not what the hub has.
+    fn seen(&self, fingerprint: &Fingerprint) -> Vec<u8> {
+        let mut seen = fingerprint.bytes.clone();
+        if let Some(transforms) = self.in_place.filter(|transforms| *transforms != 0) {
+            seen.extend_from_slice(&transforms.to_le_bytes());
+        }
+        seen
+    }
+
     fn remember(
         &self,
         source: &dyn DynSource,
-        fingerprint: Fingerprint,
+        fingerprint: &Fingerprint,
         specs: &[StreamSpec],
         sequences: &[(StreamName, u64)],
     ) -> Result<()> {
@@ -279,7 +289,7 @@ impl<S: Sink> Run<'_, S> {
                 sequences.iter().find(|(stream, _)| *stream == spec.name).map_or(0, |(_, sequence)| *sequence);
             SyncedStream { stream: self.stream_id(source, spec), table: spec.table.name().to_string(), sequence }
         });
-        let state = SourceState { fingerprint: fingerprint.bytes, streams: synced.collect() };
+        let state = SourceState { fingerprint: self.seen(fingerprint), streams: synced.collect() };
         self.ledger.set_source(&self.options.environment, source.name(), Some(&state))?;
         failpoint!("engine-source-remembered");
         Ok(())

@@ -28,7 +28,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::record::{DeadLetter, Record};
 use crate::transform::Transform;
-use crate::{Error, ErrorKind, Json, Result, StreamSpec, Value};
+use crate::{Error, ErrorKind, Json, Result, Row, StreamSpec, TableSpec, Value};
 use rules::{PATTERNS, RULES};
 
 /// Changes with the rules, so that what was synced under others is looked at again.
@@ -60,6 +60,7 @@ static NEEDLES: LazyLock<(AhoCorasick, Vec<usize>)> = LazyLock::new(|| {
 #[derive(Debug, Default)]
 pub struct Redact {
     skipped: BTreeSet<String>,
+    tables: BTreeSet<String>,
     extra: Vec<Regex>,
     replaced: Arc<AtomicU64>,
 }
@@ -90,6 +91,13 @@ impl Redact {
         Ok(self)
     }
 
+    /// Leaves the records of a hub table alone; dead letters are looked through all the same.
+    #[must_use]
+    pub fn without_table(mut self, table: impl Into<String>) -> Self {
+        self.tables.insert(table.into());
+        self
+    }
+
     /// Replaces also what matches a pattern: its group `s`, or all of it. The syntax is
     /// that of the crate `regex`, which needs time linear in the text.
     ///
@@ -113,6 +121,27 @@ impl Redact {
     /// Text without credentials; `None` when there are none.
     pub fn text(&self, text: &str) -> Option<String> {
         self.replace(text, false)
+    }
+
+    /// A value without credentials; `None` when there are none.
+    pub fn value(&self, value: &Value) -> Option<Value> {
+        self.redacted(value, false)
+    }
+
+    /// A row of a hub table without credentials; `None` when there are none.
+    pub fn row(&self, table: &TableSpec, row: &Row) -> Option<Row> {
+        if self.tables.contains(table.name().as_str()) {
+            return None;
+        }
+        let mut values = row.values.clone();
+        let mut found = false;
+        for (column, value) in table.columns().iter().zip(&mut values) {
+            let Some(redacted) = self.redacted(value, is_key(table, column.name.as_str())) else { continue };
+            (*value, found) = (redacted, true);
+        }
+        let extra = row.extra.as_ref().and_then(|extra| self.text(extra.as_str()));
+        (found || extra.is_some())
+            .then(|| Row::new(table, values, extra.map(Json::from_text).or_else(|| row.extra.clone())))
     }
 
     fn replace(&self, text: &str, in_key: bool) -> Option<String> {
@@ -167,33 +196,34 @@ impl Redact {
         }
     }
 
-    fn value(&self, value: &mut Value, in_key: bool) {
+    fn redacted(&self, value: &Value, in_key: bool) -> Option<Value> {
         match value {
-            Value::Text(text) => {
-                if let Some(redacted) = self.replace(text, in_key) {
-                    *text = redacted;
-                }
-            }
-            Value::Json(json) => {
-                if let Some(redacted) = self.replace(json.as_str(), in_key) {
-                    *json = Json::from_text(redacted);
-                }
-            }
+            Value::Text(text) => self.replace(text, in_key).map(Value::Text),
+            Value::Json(json) => Some(Value::Json(Json::from_text(self.replace(json.as_str(), in_key)?))),
             Value::RawText(bytes) => {
                 // What is not UTF-8 has no place in a credential: the valid runs are looked through.
-                let mut redacted = Vec::with_capacity(bytes.len());
+                let (mut redacted, mut found) = (Vec::with_capacity(bytes.len()), false);
                 for chunk in bytes.utf8_chunks() {
-                    match self.replace(chunk.valid(), in_key) {
-                        Some(text) => redacted.extend_from_slice(text.as_bytes()),
-                        None => redacted.extend_from_slice(chunk.valid().as_bytes()),
-                    }
+                    let replaced = self.replace(chunk.valid(), in_key);
+                    found |= replaced.is_some();
+                    redacted.extend_from_slice(replaced.as_deref().unwrap_or(chunk.valid()).as_bytes());
                     redacted.extend_from_slice(chunk.invalid());
                 }
-                *bytes = redacted;
+                found.then_some(Value::RawText(redacted))
             }
-            _ => {}
+            _ => None,
         }
     }
+
+    fn redact(&self, value: &mut Value, in_key: bool) {
+        if let Some(redacted) = self.redacted(value, in_key) {
+            *value = redacted;
+        }
+    }
+}
+
+fn is_key(table: &TableSpec, name: &str) -> bool {
+    table.key_columns().iter().any(|key| key.name.as_str() == name)
 }
 
 /// Markers stay what they are.
@@ -203,14 +233,20 @@ fn is_marker(text: &str) -> bool {
 
 impl Transform for Redact {
     fn apply(&self, stream: &StreamSpec, mut record: Record, out: &mut Vec<Record>) -> Result<()> {
-        let keys = stream.table.key_columns();
-        let is_key = |name: &str| keys.iter().any(|key| key.name.as_str() == name);
-        let schema = Arc::clone(record.schema());
-        for (field, value) in schema.fields().iter().zip(record.values_mut()) {
-            self.value(value, is_key(field));
-        }
-        for (field, value) in &mut record.extra {
-            self.value(value, is_key(field));
+        let table = &stream.table;
+        if !self.tables.contains(table.name().as_str()) {
+            let schema = Arc::clone(record.schema());
+            for (field, value) in schema.fields().iter().zip(record.values_mut()) {
+                self.redact(value, is_key(table, field));
+            }
+            for (field, value) in &mut record.extra {
+                self.redact(value, is_key(table, field));
+            }
+            if let Some(extra) = record.row_extra_mut()
+                && let Some(redacted) = self.text(extra.as_str())
+            {
+                *extra = Json::from_text(redacted);
+            }
         }
         out.push(record);
         Ok(())
@@ -225,6 +261,7 @@ impl Transform for Redact {
     fn in_place(&self) -> Option<u64> {
         let mut rules = format!("{VERSION}");
         rules.extend(self.skipped.iter().map(|kind| format!("\u{1f}-{kind}")));
+        rules.extend(self.tables.iter().map(|table| format!("\u{1f}={table}")));
         rules.extend(self.extra.iter().map(|pattern| format!("\u{1f}+{pattern}")));
         Some(xxh3_64(rules.as_bytes()))
     }
@@ -232,8 +269,8 @@ impl Transform for Redact {
     fn notes(&self) -> Vec<String> {
         match self.replaced.load(Ordering::Relaxed) {
             0 => Vec::new(),
-            1 => vec!["one credential was taken out of what was sent".to_owned()],
-            count => vec![format!("{count} credentials were taken out of what was sent")],
+            1 => vec!["one credential was found in what was read; the hub gets a marker instead".to_owned()],
+            count => vec![format!("{count} credentials were found in what was read; the hub gets markers instead")],
         }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use aqe_sync_core::redact::Redact;
-use aqe_sync_core::{Json, Record, Schema, StreamSpec, Transform, Value};
+use aqe_sync_core::{Json, Record, Row, Schema, StreamSpec, Transform, Value};
 use proptest::prelude::*;
 
 use crate::support::cases;
@@ -158,7 +158,13 @@ fn a_run_sends_no_credential_and_an_unchanged_record_is_not_sent_again() {
     let report = world.run(&[&source]);
     assert_eq!(report.totals.inserted, 2);
     assert_eq!(world.bodies()["1"], Value::from("password=[redacted:password]"));
-    assert!(report.notes.iter().any(|note| note == "one credential was taken out of what was sent"), "{report:?}");
+    assert!(
+        report
+            .notes
+            .iter()
+            .any(|note| note == "one credential was found in what was read; the hub gets a marker instead"),
+        "{report:?}"
+    );
     let report = world.run(&[&source]);
     assert_eq!((report.totals.unchanged, report.totals.updated), (2, 0));
     let edited = MemorySource::new("a.db", spec(notes()), vec![note("1", "password=other77"), note("2", "two")]);
@@ -188,4 +194,51 @@ fn kinds_can_be_left_alone_and_patterns_added() {
     Redact::new().with_pattern("(").expect_err("no pattern");
     Redact::new().with_pattern("a*").expect_err("matches everywhere");
     assert_ne!(redact.in_place(), Redact::new().in_place());
+}
+
+#[test]
+fn what_a_row_has_beside_its_columns_is_looked_through() {
+    let table = notes().build().expect("a table");
+    let extra = Json::from_text("{\"note\":\"password=hunter2\"}");
+    let mut values = vec![Value::Null; table.columns().len()];
+    values[0] = Value::from("1");
+    let row = Row::new(&table, values, Some(extra));
+    let mut out = Vec::new();
+    let record = Record::of_row(&table, row.clone());
+    Redact::new().apply(&StreamSpec::new("notes", Arc::clone(&table)), record, &mut out).expect("redacted");
+    let told = format!("{out:?}");
+    assert!(!told.contains("hunter2") && told.contains("[redacted:password]"), "{told}");
+    let redacted = Redact::new().row(&table, &row).expect("there is one");
+    assert!(!format!("{redacted:?}").contains("hunter2"), "{redacted:?}");
+    assert_eq!(redacted.values, row.values);
+    assert_eq!(Redact::new().row(&table, &redacted), None);
+}
+
+#[test]
+fn a_table_can_be_left_alone() {
+    let redact = Redact::new().without_table("notes");
+    assert_ne!(redact.in_place(), Redact::new().in_place());
+    let world = World::with(|options| options.transforms.push(Arc::new(redact)));
+    world.run(&[&MemorySource::new("a.db", spec(notes()), vec![note("1", "password=hunter2")])]);
+    assert_eq!(world.bodies()["1"], Value::from("password=hunter2"));
+}
+
+#[test]
+fn an_unchanged_source_is_read_again_once_the_rules_are_others() {
+    let records = || vec![note("1", "password=hunter2"), note("2", "two")];
+    let source = MemorySource::new("a.db", spec(notes()), records()).fingerprint(b"as it is", true);
+    let mut world = World::new();
+    world.run(&[&source]);
+    assert_eq!(world.bodies()["1"], Value::from("password=hunter2"));
+    for (transform, body) in [(true, "password=[redacted:password]"), (false, "password=hunter2")] {
+        world.options.transforms.clear();
+        if transform {
+            world.options.transforms.push(Arc::new(Redact::new()));
+        }
+        let report = world.run(&[&source]);
+        assert_eq!((report.totals.updated, report.totals.unchanged), (1, 1), "{body}");
+        assert_eq!(world.bodies()["1"], Value::from(body));
+        let report = world.run(&[&source]);
+        assert!(report.streams[0].skipped_unchanged, "{body}");
+    }
 }
