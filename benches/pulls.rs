@@ -187,6 +187,7 @@ fn pulled<H: FleetHub>(root: &Path, hub: &Arc<H>) -> Outcome<(Duration, Report)>
         full: false,
         after: None,
         limits: BatchLimits::default(),
+        redact: None,
     };
     let report = block_on(aqe_readers::pull(hub, &state, &files, &pull, &Silent))?;
     assert!(report.error.is_none() && report.streams.iter().all(|stream| stream.error.is_none()), "{report:#?}");

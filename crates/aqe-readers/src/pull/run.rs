@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use aqe_sync_core::fleet::{FleetHub, FleetSource, Kept, OwnSource, PullRequest, Trust, seen};
+use aqe_sync_core::fleet::{Absorbed, FleetHub, FleetSource, Kept, OwnSource, PullRequest, Trust, seen};
+use aqe_sync_core::redact::Redact;
 use aqe_sync_core::report::describe;
 use aqe_sync_core::{
     BatchLimits, BatchStream, DynSource, Engine, Environment, ErrorKind, Fingerprint, Instance, Ledger as _, Mode,
-    Observer, Options, ReadRequest, Report, Result, Source, SourceName, StreamSpec, TableSpec, Timestamp,
+    Observer, Options, ReadRequest, Report, Result, Source, SourceName, StreamSpec, TableSpec, Timestamp, tables,
 };
 use futures::future::BoxFuture;
 use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
@@ -40,6 +41,9 @@ pub struct Pull {
     pub after: Option<Timestamp>,
     /// How large batches and transactions may get.
     pub limits: BatchLimits,
+    /// What this environment takes out of what it sends, so that pulls neither send it nor
+    /// take the marker that stands for it in the hub.
+    pub redact: Option<Arc<Redact>>,
 }
 
 /// Where the notes of pulls are in a project's state folder.
@@ -105,9 +109,13 @@ impl<H: FleetHub> Target<'_, H> {
             hub: Arc::clone(hub),
             environment: pull.environment.clone(),
             file: file.name.clone(),
+            redact: pull.redact.clone(),
         });
         let (state, environment) = (Arc::clone(state), pull.environment.clone());
         let sink = LocalSink::open((*file).clone(), state, environment, Some(keeper), pull.backups.clone())?;
+        if let Some(redact) = &pull.redact {
+            sink.keep_redacted(Arc::clone(redact));
+        }
         let tables: Vec<Arc<TableSpec>> = sink
             .tables()
             .iter()
@@ -244,10 +252,29 @@ struct HubKeeper<H> {
     hub: Arc<H>,
     environment: Environment,
     file: SourceName,
+    redact: Option<Arc<Redact>>,
+}
+
+impl<H> HubKeeper<H> {
+    /// An entry as it may leave this machine: without the credentials of the own part.
+    fn redacted(&self, mut kept: Kept) -> Result<Kept> {
+        if let (Some(redact), Some(json), Some(table)) = (&self.redact, &kept.entry, tables::find(&kept.table)) {
+            let mut entry = Absorbed::from_json(table, json)?;
+            if let Some(own) = entry.own.as_ref().and_then(|own| redact.row(table, own)) {
+                entry.own = Some(own);
+                kept.entry = Some(entry.to_json(table));
+            }
+        }
+        Ok(kept)
+    }
 }
 
 impl<H: FleetHub> Keeper for HubKeeper<H> {
     fn keep(&self, entries: Vec<Kept>, floor: i64) -> BoxFuture<'_, Result<()>> {
+        let entries = match entries.into_iter().map(|kept| self.redacted(kept)).collect() {
+            Ok(entries) => entries,
+            Err(error) => return std::future::ready(Err(error)).boxed(),
+        };
         self.hub.keep(&self.environment, &self.file, entries, floor).boxed()
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use aqe_sync_core::fleet::Kept;
 use aqe_sync_core::meet::Settled;
+use aqe_sync_core::redact::Redact;
 use aqe_sync_core::{
     Applied, Change, Checkpoint, Committed, DeadLetter, Environment, Error, ErrorKind, Key, KnownRow, Report, Result,
     Sink, SinkTxn, StreamId, StreamState, TableSpec, failpoint, tables,
@@ -135,6 +136,7 @@ impl LocalSink {
             state: Arc::clone(&state),
             places,
             formats: Formats::default(),
+            redact: None,
             backups,
             backed_up: state.scratch,
             later: restored
@@ -148,6 +150,11 @@ impl LocalSink {
         let worker = Arc::new(Worker::spawn("pull", work)?);
         let turn = Arc::default();
         Ok(Self { worker, turn, keeper, state, file, identity, tables, constants, without_place, restored, retracted })
+    }
+
+    /// Has the file keep what these rules take out of it where the hub has the marker.
+    pub fn keep_redacted(&self, redact: Arc<Redact>) {
+        self.worker.post(|work| work.redact = Some(redact));
     }
 
     /// The hub tables that the file has a place for.

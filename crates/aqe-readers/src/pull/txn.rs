@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 
 use aqe_sync_core::fleet::{Absorbed, Kept, Pulled, Shown, Step, Written};
+use aqe_sync_core::redact::Redact;
 use aqe_sync_core::{
     Applied, Change, Environment, Error, ErrorKind, Key, KeyHash, Operation, Result, Retry, Row, TableSpec,
 };
@@ -22,6 +23,8 @@ pub(super) struct Delivery<'a> {
     pub(super) environment: &'a Environment,
     pub(super) state: &'a PullState,
     pub(super) formats: &'a mut Formats,
+    /// See [`super::work::Work::redact`].
+    pub(super) redact: Option<&'a Redact>,
     /// The places for the table of this delivery.
     pub(super) places: Vec<&'a Place>,
     pub(super) numbers: &'a Numbers,
@@ -217,7 +220,7 @@ impl<'a> Delivery<'a> {
     }
 
     fn writer(&mut self, place: &'a Place) -> Writer<'_> {
-        Writer { connection: self.connection, place, formats: self.formats }
+        Writer { connection: self.connection, place, formats: self.formats, redact: self.redact }
     }
 
     /// Undoes what `job` did when the file does not take it.

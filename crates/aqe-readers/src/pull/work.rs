@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use aqe_sync_core::fleet::Kept;
+use aqe_sync_core::redact::Redact;
 use aqe_sync_core::{
     Applied, Change, Checkpoint, DeadLetter, Environment, Error, KeyHash, Result, StreamId, TableSpec, failpoint,
 };
@@ -27,6 +28,8 @@ pub(super) struct Work {
     pub(super) state: Arc<PullState>,
     pub(super) places: Vec<Place>,
     pub(super) formats: Formats,
+    /// What the file has and the hub may have a marker for.
+    pub(super) redact: Option<Arc<Redact>>,
     pub(super) backups: PathBuf,
     pub(super) backed_up: bool,
     /// Keys that were written after the file was copied that it was restored from.
@@ -74,6 +77,7 @@ impl Work {
             environment: &self.environment,
             state: &self.state,
             formats: &mut self.formats,
+            redact: self.redact.as_deref(),
             places: self.places.iter().filter(|place| place.hub.name() == open.hub.name()).collect(),
             numbers: &numbers,
             later: &self.later,

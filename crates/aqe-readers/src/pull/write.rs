@@ -1,6 +1,7 @@
 //! One row of a local table: inserted, changed where it differs, or taken out.
 
 use aqe_sync_core::hash::same;
+use aqe_sync_core::redact::Redact;
 use aqe_sync_core::{Quoted, Row, Timestamp, Value};
 use rusqlite::types::Value as Raw;
 use rusqlite::{Connection, OptionalExtension as _, params_from_iter};
@@ -30,6 +31,8 @@ pub(super) struct Writer<'a> {
     pub(super) connection: &'a Connection,
     pub(super) place: &'a Place,
     pub(super) formats: &'a mut Formats,
+    /// See [`super::work::Work::redact`].
+    pub(super) redact: Option<&'a Redact>,
 }
 
 /// Columns with the values that they get.
@@ -130,7 +133,9 @@ impl Writer<'_> {
         let column = &self.place.columns[position].column;
         // What the file fills in by itself it keeps.
         let kept = wanted.is_null() && (column.required || column.default.is_some());
-        if kept || same(&now, &wanted) {
+        // The marker that stands for a credential in the hub does not replace it here.
+        let marked = |redact: &Redact| redact.value(&now).is_some_and(|marked| same(&marked, &wanted));
+        if kept || same(&now, &wanted) || self.redact.is_some_and(marked) {
             return Ok(None);
         }
         let table = self.table_of(position).to_owned();

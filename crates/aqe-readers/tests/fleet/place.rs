@@ -200,6 +200,7 @@ impl Place {
             full,
             after: None,
             limits: BatchLimits { rows: 3, bytes: 1 << 20 },
+            redact: None,
         };
         let mut files = restored(&state, &[self.file()])?;
         if !files.is_empty() {
