@@ -90,7 +90,7 @@ pub(super) fn give_back<H: FleetHub>(
     if restored.is_empty() || dry_run {
         return Ok(());
     }
-    let report = pull(context, hub, &restored, &settled(context, false), false)?;
+    let report = pull(context, hub, &restored, &settled(context, false)?, false)?;
     account::remarks(&report, context.terminal);
     match report.error {
         Some(error) => Err(Failure::failed(error)),
@@ -99,10 +99,13 @@ pub(super) fn give_back<H: FleetHub>(
 }
 
 /// What the settings alone say of a pull.
-pub(super) fn settled(context: &Context<'_>, full: bool) -> Pull {
+///
+/// # Errors
+/// As [`crate::config::Settings::redact`].
+pub(super) fn settled(context: &Context<'_>, full: bool) -> Result<Pull, Failure> {
     let settings = context.settings;
     let pull = &settings.pull;
-    Pull {
+    Ok(Pull {
         environment: settings.environment.value.clone(),
         instance: crate::project::instance(&settings.root.value),
         backups: context.root().join(STATE_FOLDER).join("backups"),
@@ -115,12 +118,13 @@ pub(super) fn settled(context: &Context<'_>, full: bool) -> Pull {
         full,
         after: None,
         limits: settings.limits(),
-    }
+        redact: settings.redact()?,
+    })
 }
 
 /// What the settings and the flags say.
 fn wanted(context: &Context<'_>, flags: &PullFlags) -> Result<Pull, Failure> {
-    let mut pull = settled(context, flags.full);
+    let mut pull = settled(context, flags.full)?;
     if let Some(names) = &flags.tables {
         pull.tables = Some(known_tables(names)?);
     }

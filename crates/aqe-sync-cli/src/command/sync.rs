@@ -2,8 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use aqe_sync_core::{ConflictPolicy, DynSource, Engine, Ledger, Mode, Options, Report, Sink, SourceName, Status};
+use aqe_sync_core::redact::Redact;
+use aqe_sync_core::{
+    ConflictPolicy, DynSource, Engine, Ledger, Mode, Options, Report, Sink, SourceName, Status, Transform,
+};
 use futures::executor::block_on;
 use serde::Serialize;
 
@@ -22,6 +26,8 @@ struct Account<'a> {
     #[serde(flatten)]
     report: &'a Report,
     skipped: Vec<LeftOut<'a>>,
+    /// Credentials in what was read that the hub has markers for.
+    redacted: u64,
     #[serde(skip_serializing_if = "is_false")]
     dry_run: bool,
     /// What was taken from the fleet afterwards.
@@ -48,14 +54,16 @@ fn is_false(value: &bool) -> bool {
 pub(crate) fn run(context: &Context<'_>, flags: SyncFlags) -> Result<Exit, Failure> {
     let mut skipped = Vec::new();
     let mut pulled = None;
-    let report = match sync(context, flags, &mut skipped, &mut pulled) {
+    let redact = context.settings.redact()?;
+    let report = match sync(context, flags, redact.clone(), &mut skipped, &mut pulled) {
         Ok(report) => report,
         Err(failure) if failure.exit == Exit::Usage => return Err(failure),
         Err(failure) => failed(context, flags, failure.message),
     };
     let skipped = skipped.iter().map(|left| LeftOut { source: left.name.as_str(), reason: &left.reason }).collect();
     let pull = pulled.as_ref();
-    context.terminal.json(&Account { report: &report, skipped, dry_run: flags.dry_run, pull })?;
+    let redacted = redact.map_or(0, |redact| redact.replaced().load(Ordering::Relaxed));
+    context.terminal.json(&Account { report: &report, skipped, redacted, dry_run: flags.dry_run, pull })?;
     tell(context, flags, &report)?;
     let mut status = report.status;
     if let Some(pulled) = pull {
@@ -71,6 +79,7 @@ pub(crate) fn run(context: &Context<'_>, flags: SyncFlags) -> Result<Exit, Failu
 fn sync(
     context: &Context<'_>,
     flags: SyncFlags,
+    redact: Option<Arc<Redact>>,
     skipped: &mut Vec<Skipped>,
     pulled: &mut Option<Report>,
 ) -> Result<Report, Failure> {
@@ -81,7 +90,7 @@ fn sync(
     if chosen.found.is_empty() {
         return Ok(empty(context, flags));
     }
-    let options = options(context.settings, flags, chosen.priorities.clone());
+    let options = options(context.settings, flags, redact, chosen.priorities.clone());
     let targets = super::pull::targets(context, &chosen, None)?;
     let ledger_file = project::ledger(context.root());
     let purpose = if flags.dry_run { Purpose::DryRun } else { Purpose::Write };
@@ -98,7 +107,7 @@ fn sync(
         let sources = super::pull::own_sources(context, hub.as_ref(), chosen)?;
         let report = push(context, hub.as_ref(), &ledger, options, &sources)?;
         if flags.bidirectional && report.error.is_none() {
-            let wanted = super::pull::settled(context, flags.mode() == Mode::Full);
+            let wanted = super::pull::settled(context, flags.mode() == Mode::Full)?;
             *pulled = Some(super::pull::pull(context, &hub, &targets, &wanted, flags.dry_run)?);
         }
         Ok(report)
@@ -126,17 +135,23 @@ fn push<S: Sink>(
     Ok(block_on(engine.run(sources))?)
 }
 
-fn options(settings: &Settings, flags: SyncFlags, priorities: BTreeMap<SourceName, i32>) -> Options {
-    let mut options = settled(settings).mode(flags.mode());
+fn options(
+    settings: &Settings,
+    flags: SyncFlags,
+    redact: Option<Arc<Redact>>,
+    priorities: BTreeMap<SourceName, i32>,
+) -> Options {
+    let mut options = settled(settings, redact).mode(flags.mode());
     options.instance = project::instance(&settings.root.value);
     options.allow_mass_delete |= flags.allow_mass_delete;
     options.priorities = priorities;
     options
 }
 
-/// What the settings alone say of a run.
-pub(super) fn settled(settings: &Settings) -> Options {
+/// What the settings alone say of a run, with what takes credentials out.
+pub(super) fn settled(settings: &Settings, redact: Option<Arc<Redact>>) -> Options {
     let mut options = Options::new(settings.environment.value.clone());
+    options.transforms.extend(redact.map(|redact| redact as Arc<dyn Transform>));
     options.limits = settings.limits();
     options.allow_mass_delete = settings.allow_mass_delete.value;
     for (name, table) in &settings.tables {

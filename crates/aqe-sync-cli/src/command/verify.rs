@@ -63,7 +63,7 @@ fn compare_with<S: Sink + FleetHub>(
     hub: &S,
     chosen: sources::Chosen,
 ) -> Result<Outcome, Failure> {
-    let mut options = super::sync::settled(context.settings);
+    let mut options = super::sync::settled(context.settings, context.settings.redact()?);
     options.allow_mass_delete |= flags.allow_mass_delete;
     options.priorities.clone_from(&chosen.priorities);
     let sources = super::pull::own_sources(context, hub, chosen)?;

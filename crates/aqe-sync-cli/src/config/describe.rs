@@ -55,6 +55,11 @@ pub(crate) fn entries(settings: &Settings) -> Vec<Entry> {
     list.add_list("pull.tables", pull.tables.as_ref().unwrap_or(&every), "all");
     list.add("pull.min_confidence", pull.min_confidence.as_ref());
     list.add("pull.min_environments", pull.min_environments.as_ref());
+    let redact = &settings.redact;
+    list.add("redact.enabled", Some(redact.enabled.as_ref().unwrap_or(&Setting::default(true))));
+    list.add_list("redact.allow", redact.allow.as_ref().unwrap_or(&every), "none");
+    list.add_list("redact.allow_tables", redact.allow_tables.as_ref().unwrap_or(&every), "none");
+    list.add_list("redact.patterns", redact.patterns.as_ref().unwrap_or(&every), "none");
     let gcp = &settings.gcp;
     list.add("gcp.project", gcp.project.as_ref());
     list.add("gcp.zone", gcp.zone.as_ref());

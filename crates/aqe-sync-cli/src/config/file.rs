@@ -3,19 +3,23 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use aqe_sync_core::redact::Redact;
+use aqe_sync_core::report::describe;
 use aqe_sync_core::{Deletes, Environment, Identifier, PolicySpec, tables};
 use toml::de::DeTable;
 
 use super::hub::Hub;
-use super::layer::{PostgresLayer, PullLayer};
+use super::layer::{PostgresLayer, PullLayer, RedactLayer};
 use super::nearest::nearest;
 use super::secret::mask;
 use super::section::{File, Section};
 use super::{GcpLayer, Layer, TableSettings};
 use crate::exit::Failure;
 
-const TOP: [&str; 9] = ["env", "hub", "sources", "tables", "batch", "allow_mass_delete", "gcp", "postgres", "pull"];
+const TOP: [&str; 10] =
+    ["env", "hub", "sources", "tables", "batch", "allow_mass_delete", "gcp", "postgres", "pull", "redact"];
 const PULL: [&str; 3] = ["tables", "min_confidence", "min_environments"];
+const REDACT: [&str; 4] = ["enabled", "allow", "allow_tables", "patterns"];
 const SOURCES: [&str; 2] = ["include", "exclude"];
 const TABLE: [&str; 2] = ["policy", "deletes"];
 const BATCH: [&str; 2] = ["rows", "bytes"];
@@ -66,6 +70,10 @@ pub(super) fn parse(text: &str, path: &Path, root: &Path, home: Option<&Path>) -
             Some(section) => pull_layer(&section)?,
             None => PullLayer::default(),
         },
+        redact: match top.section("redact", &REDACT)? {
+            Some(section) => redact_layer(&section)?,
+            None => RedactLayer::default(),
+        },
     })
 }
 
@@ -108,16 +116,28 @@ fn postgres_layer(section: &Section<'_>) -> Result<PostgresLayer, Failure> {
 
 fn pull_layer(section: &Section<'_>) -> Result<PullLayer, Failure> {
     Ok(PullLayer {
-        tables: section.list_of("tables", |name| {
-            if tables::find(name).is_some() {
-                return Ok(());
-            }
-            let known: Vec<&str> = tables::all().iter().map(|table| table.name().as_str()).collect();
-            let nearest = nearest(name, &known).map(|nearest| format!("; did you mean {nearest}?"));
-            Err(format!("there is no hub table {name:?}{}", nearest.unwrap_or_default()))
-        })?,
+        tables: section.list_of("tables", hub_table)?,
         min_confidence: section.share("min_confidence")?,
         min_environments: section.count("min_environments")?,
+    })
+}
+
+fn hub_table(name: &str) -> Result<(), String> {
+    if tables::find(name).is_some() {
+        return Ok(());
+    }
+    let known: Vec<&str> = tables::all().iter().map(|table| table.name().as_str()).collect();
+    let nearest = nearest(name, &known).map(|nearest| format!("; did you mean {nearest}?"));
+    Err(format!("there is no hub table {name:?}{}", nearest.unwrap_or_default()))
+}
+
+fn redact_layer(section: &Section<'_>) -> Result<RedactLayer, Failure> {
+    let checked = |tried: aqe_sync_core::Result<Redact>| tried.map(drop).map_err(|error| describe(&error));
+    Ok(RedactLayer {
+        enabled: section.boolean("enabled")?,
+        allow: section.list_of("allow", |kind| checked(Redact::new().without(kind)))?,
+        allow_tables: section.list_of("allow_tables", hub_table)?,
+        patterns: section.list_of("patterns", |pattern| checked(Redact::new().with_pattern(pattern)))?,
     })
 }
 
@@ -206,6 +226,9 @@ mod tests {
             ("batch = 1", vec!["line 1", "expected a table"]),
             ("allow_mass_delete = \"yes\"", vec!["expected true or false, found text"]),
             ("[sources]\nexclude = [1]", vec!["line 2", "exclude"]),
+            ("[redact]\nallow = [\"jwts\"]", vec!["line 2", "redact.allow", "\"jwts\"", "known are", "github-token"]),
+            ("[redact]\nallow_tables = [\"event\"]", vec!["line 2", "did you mean events?"]),
+            ("[redact]\npatterns = [\"(\"]", vec!["line 2", "not a pattern"]),
             ("[gcp\n", vec!["line 1", "not valid TOML"]),
         ] {
             let message = parse_text(text).expect_err(text).message;

@@ -12,7 +12,8 @@ use super::secret::{MASK, mask};
 /// What nothing may show. Mutations may break it, but not make it.
 const PASSWORD: &str = "Zq7Xw9Kp4";
 
-const FILES: [&str; 7] = [
+const FILES: [&str; 8] = [
+    "[redact]\nenabled = true\nallow = [\"jwt\"]\nallow_tables = [\"events\"]\npatterns = ['ACME-(?P<s>[0-9]{6})']\n",
     "[pull]\ntables = [\"qe_patterns\", \"events\"]\nmin_confidence = 0.5\nmin_environments = 2\n",
     "env = \"laptop\"\nhub = \"postgres://me:Zq7Xw9Kp4@hub.example/fleet?sslmode=verify-full\"\nallow_mass_delete = true\n",
     "[sources]\ninclude = [\"v3\", \"packages/web\"]\nexclude = ['*.json']\n\n[batch]\nrows = 1_000\nbytes = 0x100000\n",

@@ -33,6 +33,21 @@ pub(crate) struct Layer {
     pub(super) postgres: PostgresLayer,
     /// What is taken from the fleet.
     pub(super) pull: PullLayer,
+    /// What is taken out of what is sent.
+    pub(super) redact: RedactLayer,
+}
+
+/// What a layer says about credentials in what is sent.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct RedactLayer {
+    /// Whether they are taken out at all.
+    pub(crate) enabled: Option<Setting<bool>>,
+    /// Kinds that are not.
+    pub(crate) allow: Option<Setting<Vec<String>>>,
+    /// Hub tables whose records are left alone.
+    pub(crate) allow_tables: Option<Setting<Vec<String>>>,
+    /// What is taken out, too.
+    pub(crate) patterns: Option<Setting<Vec<String>>>,
 }
 
 /// What a layer says about what is taken from the fleet.
@@ -129,6 +144,12 @@ impl Layer {
                 tables: self.pull.tables.or(below.pull.tables),
                 min_confidence: self.pull.min_confidence.or(below.pull.min_confidence),
                 min_environments: self.pull.min_environments.or(below.pull.min_environments),
+            },
+            redact: RedactLayer {
+                enabled: self.redact.enabled.or(below.redact.enabled),
+                allow: self.redact.allow.or(below.redact.allow),
+                allow_tables: self.redact.allow_tables.or(below.redact.allow_tables),
+                patterns: self.redact.patterns.or(below.redact.patterns),
             },
         }
     }

@@ -15,14 +15,16 @@ mod variables;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use aqe_cloud::postgres::link::Secret;
 use aqe_cloud::tunnel::Places;
+use aqe_sync_core::redact::Redact;
 use aqe_sync_core::{BatchLimits, Environment};
 
 pub(crate) use describe::{Entry, entries};
 pub(crate) use hub::Hub;
-use layer::{GcpLayer, Layer, PostgresLayer, PullLayer, TableSettings};
+use layer::{GcpLayer, Layer, PostgresLayer, PullLayer, RedactLayer, TableSettings};
 pub(crate) use setting::{Origin, Setting};
 pub(crate) use tunnel::{Tunnel, Way};
 pub(crate) use variables::Variables;
@@ -62,6 +64,8 @@ pub(crate) struct Settings {
     pub(crate) postgres: PostgresLayer,
     /// What is taken from the fleet.
     pub(crate) pull: PullLayer,
+    /// What is taken out of what is sent.
+    redact: RedactLayer,
     /// What `PGPASSWORD` holds.
     pub(crate) password: Option<Secret>,
     /// Where passwords are kept.
@@ -120,12 +124,33 @@ impl Settings {
             gcp: layer.gcp,
             postgres: layer.postgres,
             pull: layer.pull,
+            redact: layer.redact,
             password: variables.password.clone(),
             password_file: variables.password_file.clone(),
             user: variables.user.clone(),
             google: variables.google.clone(),
             no_color: variables.no_color(),
         })
+    }
+
+    /// What takes credentials out of what is sent; `None` where that is not wanted.
+    ///
+    /// # Errors
+    /// When an exception or a pattern is none; the file was checked for that.
+    pub(crate) fn redact(&self) -> Result<Option<Arc<Redact>>, Failure> {
+        let RedactLayer { enabled, allow, allow_tables, patterns } = &self.redact;
+        if enabled.as_ref().is_some_and(|enabled| !enabled.value) {
+            return Ok(None);
+        }
+        let items = |list: &Option<Setting<Vec<String>>>| list.as_ref().map_or(Vec::new(), |list| list.value.clone());
+        let mut redact = Redact::new();
+        for kind in items(allow) {
+            redact = redact.without(&kind)?;
+        }
+        for pattern in items(patterns) {
+            redact = redact.with_pattern(&pattern)?;
+        }
+        Ok(Some(Arc::new(items(allow_tables).into_iter().fold(redact, Redact::without_table))))
     }
 
     /// How large batches may get.

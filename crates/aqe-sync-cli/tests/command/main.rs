@@ -10,6 +10,7 @@ mod isolation;
 mod locks;
 mod postgres_hub;
 mod program;
+mod redaction;
 #[cfg(unix)]
 mod tunnel;
 mod whole_projects;
