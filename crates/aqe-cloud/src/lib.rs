@@ -3,6 +3,7 @@
 #![deny(missing_docs, clippy::print_stdout, clippy::print_stderr)]
 
 pub mod postgres;
+pub mod secret;
 #[cfg(feature = "testkit")]
 pub mod testkit;
 pub mod tunnel;

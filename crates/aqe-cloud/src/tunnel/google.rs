@@ -78,10 +78,7 @@ enum Active {
 impl GoogleCredentials {
     /// Looks in these places when a token is first wanted.
     pub fn discover(places: Places) -> Self {
-        // The library leaves the choice to the program; a choice that was made already stays.
-        if rustls::crypto::CryptoProvider::get_default().is_none() {
-            let _ = rustls::crypto::ring::default_provider().install_default();
-        }
+        choose_tls_provider();
         Self { places, active: tokio::sync::Mutex::default() }
     }
 
@@ -157,6 +154,13 @@ impl GoogleCredentials {
             return Err(Error::new(ErrorKind::PermissionDenied, what).advice(LOG_IN));
         }
         checked(Secret::new(String::from_utf8_lossy(&output.stdout).trim()))
+    }
+}
+
+/// The HTTP client leaves the choice to the program; a choice that was made already stays.
+pub(crate) fn choose_tls_provider() {
+    if rustls::crypto::CryptoProvider::get_default().is_none() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
     }
 }
 

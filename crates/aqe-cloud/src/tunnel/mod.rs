@@ -11,7 +11,7 @@
 
 mod forwarded;
 mod gcloud;
-#[cfg(feature = "iap")]
+#[cfg(feature = "google")]
 mod google;
 #[cfg(feature = "iap")]
 pub mod iap;
@@ -21,7 +21,9 @@ mod token;
 
 pub use forwarded::Forwarded;
 pub use gcloud::Gcloud;
-#[cfg(feature = "iap")]
+#[cfg(feature = "secret-manager")]
+pub(crate) use google::choose_tls_provider;
+#[cfg(feature = "google")]
 pub use google::{GoogleCredentials, Places};
 pub use instance::Instance;
 pub use token::{FixedToken, TokenSource};

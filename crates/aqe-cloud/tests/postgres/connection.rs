@@ -1,11 +1,15 @@
 //! Connecting, and what is said when that fails or the connection ends.
 
 use std::net::TcpListener;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aqe_cloud::postgres::link::{AddressParts, Budget, Direct, Link, Secret, connect, retry};
+use aqe_cloud::secret::PasswordSource;
 use aqe_sync_core::{Error, ErrorKind, Result, Retry};
 use aqe_sync_workspace::postgres::Cluster;
+use futures::future::BoxFuture;
 use tokio_postgres::SimpleQueryMessage;
 
 pub(crate) fn run<T>(work: impl Future<Output = T>) -> T {
@@ -98,6 +102,65 @@ fn a_password_is_used_wherever_it_comes_from_and_asked_for_where_it_is_missing()
     let error = refusal(&at("guarded", "postgres"));
     assert_eq!((error.kind(), error.can_retry()), (ErrorKind::PermissionDenied, Retry::Never));
     assert!(error.to_string().contains("none is given") && error.to_string().contains("PGPASSWORD"), "{error}");
+}
+
+/// Says one password after the other, the last one again and again.
+struct Rotating {
+    passwords: Mutex<Vec<&'static str>>,
+    asked: AtomicUsize,
+}
+
+impl Rotating {
+    fn new(passwords: &[&'static str]) -> Arc<Self> {
+        Arc::new(Self { passwords: Mutex::new(passwords.to_vec()), asked: AtomicUsize::new(0) })
+    }
+
+    fn asked(&self) -> usize {
+        self.asked.load(Ordering::Relaxed)
+    }
+}
+
+impl PasswordSource for Rotating {
+    fn password(&self) -> BoxFuture<'_, Result<Secret>> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        let mut passwords = self.passwords.lock().unwrap();
+        let next = if passwords.len() > 1 { passwords.remove(0) } else { passwords[0] };
+        Box::pin(async move { Ok(Secret::new(next)) })
+    }
+
+    fn origin(&self) -> String {
+        "the rotating vault".to_owned()
+    }
+}
+
+#[test]
+fn whoever_has_the_password_is_asked_once_and_again_when_it_is_not_accepted_any_more() {
+    let server = Cluster::builder().access("host all rotated 127.0.0.1/32 scram-sha-256").start();
+    let change = |to: &str| server.psql(&format!("ALTER USER rotated PASSWORD '{to}'"));
+    server.psql("CREATE USER rotated PASSWORD 'first'");
+    let parts = AddressParts::parse(&format!("postgres://rotated@127.0.0.1:{}/postgres", server.port())).unwrap();
+    let vault = Rotating::new(&["first", "second", "wrong"]);
+    let address = parts.clone().password_source(vault.clone()).build().unwrap();
+    assert_eq!((address.has_password(), vault.asked()), (true, 0), "not before it is needed");
+    run(async {
+        drop(connect(&address, &Direct).await.unwrap());
+        drop(connect(&address.clone(), &Direct).await.unwrap());
+        assert_eq!(vault.asked(), 1, "the answer is kept");
+        change("second");
+        drop(connect(&address, &Direct).await.unwrap());
+        assert_eq!(vault.asked(), 2);
+        change("third");
+        let error = connect(&address, &Direct).await.err().expect("there is no third");
+        assert!(error.to_string().contains("came from the rotating vault"), "{error}");
+        assert_eq!((error.kind(), vault.asked()), (ErrorKind::PermissionDenied, 3));
+    });
+    let vault = Rotating::new(&["wrong"]);
+    let address = parts.clone().password_source(vault.clone()).build().unwrap();
+    run(connect(&address, &Direct)).err().expect("it is wrong");
+    assert_eq!(vault.asked(), 1, "a fresh answer that is wrong stays wrong");
+    let given = parts.default_password(Secret::new("third")).password_source(vault.clone()).build().unwrap();
+    run(connect(&given, &Direct)).unwrap();
+    assert_eq!(vault.asked(), 1, "a password that is there is used first");
 }
 
 #[test]

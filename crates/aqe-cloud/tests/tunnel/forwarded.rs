@@ -7,7 +7,9 @@ use aqe_cloud::tunnel::Forwarded;
 use aqe_sync_core::{Error, ErrorKind, Retry};
 use aqe_sync_workspace::postgres::Cluster;
 
-use crate::world::{run, serve};
+use aqe_sync_workspace::answers::serve;
+
+use crate::world::run;
 
 fn refusal(port: u16) -> Error {
     let address = AddressParts::new().user("me").password_file("/nowhere").build().unwrap();

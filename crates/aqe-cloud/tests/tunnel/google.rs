@@ -1,68 +1,15 @@
 //! Tokens, from a server of ours that plays Google's.
 #![cfg(unix)]
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::{Mutex, mpsc};
 
 use aqe_cloud::postgres::link::Secret;
 use aqe_cloud::tunnel::{GoogleCredentials, Places, TokenSource as _};
 use aqe_sync_core::{ErrorKind, Result, Retry};
+use aqe_sync_workspace::answers::answer;
 
-use crate::world::{LIMIT, run, serve};
-
-/// A request as it came: its first line, headers and body.
-type Requests = mpsc::Receiver<String>;
-
-/// Answers each request with the next of these (status and body), the last one again and again.
-fn server(answers: Vec<(u16, String)>) -> (u16, Requests) {
-    let (tell, requests) = mpsc::channel();
-    let answers = Mutex::new(answers.into_iter().peekable());
-    let port = serve(move |stream| {
-        let mut reader = BufReader::new(stream);
-        while let Some(request) = request(&mut reader) {
-            let (status, body) = {
-                let mut answers = answers.lock().unwrap();
-                let next = answers.next().unwrap();
-                if answers.peek().is_none() {
-                    // Kept for whoever asks next.
-                    *answers = vec![next.clone()].into_iter().peekable();
-                }
-                next
-            };
-            let length = body.len();
-            let answer = format!(
-                "HTTP/1.1 {status} x\r\nContent-Type: application/json\r\nMetadata-Flavor: Google\r\nContent-Length: {length}\r\n\r\n{body}"
-            );
-            if reader.get_mut().write_all(answer.as_bytes()).is_err() {
-                return;
-            }
-            let _ = tell.send(request);
-        }
-    });
-    (port, requests)
-}
-
-fn request(reader: &mut BufReader<TcpStream>) -> Option<String> {
-    let (mut all, mut length) = (String::new(), 0);
-    loop {
-        let mut line = String::new();
-        if reader.read_line(&mut line).ok()? == 0 {
-            return None;
-        }
-        if let Some(number) = line.to_ascii_lowercase().strip_prefix("content-length:") {
-            length = number.trim().parse().unwrap();
-        }
-        all += &line;
-        if line == "\r\n" {
-            let mut body = vec![0; length];
-            reader.read_exact(&mut body).ok()?;
-            return Some(all + &String::from_utf8(body).unwrap());
-        }
-    }
-}
+use crate::world::{LIMIT, run};
 
 fn token(text: &str, seconds: u32) -> (u16, String) {
     (200, format!(r#"{{"access_token":"{text}","expires_in":{seconds},"token_type":"Bearer"}}"#))
@@ -105,7 +52,7 @@ async fn ask(credentials: &GoogleCredentials) -> Result<String> {
 
 #[test]
 fn a_users_credentials_are_exchanged_for_a_token_that_is_kept() {
-    let (port, requests) = server(vec![token("first", 3_600), token("second", 3_600)]);
+    let (port, requests) = answer(vec![token("first", 3_600), token("second", 3_600)]);
     let folder = Folder::new();
     let credentials = GoogleCredentials::discover(Places { named: Some(folder.user(port)), ..nowhere() });
     run(async {
@@ -124,7 +71,7 @@ fn a_users_credentials_are_exchanged_for_a_token_that_is_kept() {
 /// The library replaces a token four minutes before its end, so this one after a second.
 #[test]
 fn a_token_is_replaced_before_it_expires() {
-    let (port, requests) = server(vec![token("first", 241), token("second", 3_600)]);
+    let (port, requests) = answer(vec![token("first", 241), token("second", 3_600)]);
     let folder = Folder::new();
     let credentials = GoogleCredentials::discover(Places { named: Some(folder.user(port)), ..nowhere() });
     run(async {
@@ -143,7 +90,7 @@ fn a_token_is_replaced_before_it_expires() {
 #[test]
 fn credentials_that_were_revoked_say_to_log_in_and_are_read_anew_afterwards() {
     let refused = (400, r#"{"error":"invalid_grant","error_description":"Token has been expired or revoked."}"#.into());
-    let (port, _requests) = server(vec![refused, token("new", 3_600)]);
+    let (port, _requests) = answer(vec![refused, token("new", 3_600)]);
     let folder = Folder::new();
     let credentials = GoogleCredentials::discover(Places { usual: Some(folder.user(port)), ..nowhere() });
     run(async {
@@ -180,7 +127,7 @@ fn a_service_accounts_key_makes_a_token() {
 
 #[test]
 fn the_metadata_server_is_asked_where_there_is_one() {
-    let (port, requests) = server(vec![token("of-the-machine", 3_600)]);
+    let (port, requests) = answer(vec![token("of-the-machine", 3_600)]);
     let places = Places { metadata: format!("http://127.0.0.1:{port}"), ..nowhere() };
     run(async { assert_eq!(ask(&GoogleCredentials::discover(places)).await.unwrap(), "of-the-machine") });
     let request = requests.recv_timeout(LIMIT).unwrap();

@@ -6,4 +6,5 @@ mod google;
 mod postgres;
 mod refusals;
 mod relay;
+mod secrets;
 mod world;

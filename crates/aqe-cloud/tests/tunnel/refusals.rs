@@ -7,6 +7,8 @@ use aqe_cloud::tunnel::iap::frame::Frame;
 use aqe_sync_core::{Error, ErrorKind, Retry};
 use bytes::Bytes;
 
+use aqe_sync_workspace::answers::serve;
+
 use crate::world::{comes_back, echo, noise, open, run, tunnel};
 
 fn refusal(prepare: impl FnOnce(&Relay)) -> Error {
@@ -127,7 +129,7 @@ fn acknowledgements_that_cannot_be_end_the_stream() {
 
 #[test]
 fn whatever_answers_at_the_relays_place_is_told_from_it() {
-    let port = crate::world::serve(|mut stream| {
+    let port = serve(|mut stream| {
         let _ = std::io::Write::write_all(&mut stream, b"SSH-2.0-OpenSSH_9.6\r\n");
         let _ = std::io::Read::read(&mut stream, &mut [0; 100]);
     });

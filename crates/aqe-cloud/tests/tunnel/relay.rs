@@ -8,10 +8,11 @@ use aqe_cloud::testkit::relay::Relay;
 use aqe_cloud::tunnel::FixedToken;
 use aqe_cloud::tunnel::iap::Iap;
 use aqe_sync_core::{ErrorKind, Retry};
+use aqe_sync_workspace::answers::serve;
 use aqe_sync_workspace::postgres::Certificates;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::world::{LIMIT, again, comes_back, echo, instance, noise, open, reason, run, serve, told, tunnel};
+use crate::world::{LIMIT, again, comes_back, echo, instance, noise, open, reason, run, told, tunnel};
 
 #[test]
 fn the_request_is_the_one_that_googles_client_makes() {

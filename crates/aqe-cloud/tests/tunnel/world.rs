@@ -1,7 +1,6 @@
 //! What the tests of tunnels share.
 
 use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
 use std::process::Command;
 use std::sync::Arc;
 use std::thread;
@@ -12,6 +11,7 @@ use aqe_cloud::testkit::relay::Relay;
 use aqe_cloud::tunnel::iap::{Iap, IapStream};
 use aqe_cloud::tunnel::{FixedToken, Instance};
 use aqe_sync_core::{Error, Result};
+use aqe_sync_workspace::answers::serve;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 /// Far more than anything here takes; a test that hangs fails.
@@ -20,20 +20,6 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 pub(crate) fn run<T>(work: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async { tokio::time::timeout(LIMIT, work).await.expect("it takes too long") })
-}
-
-/// Serves each connection to a port of this machine on a thread of its own.
-pub(crate) fn serve(each: impl Fn(TcpStream) + Send + Sync + 'static) -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let each = Arc::new(each);
-    thread::spawn(move || {
-        while let Ok((stream, _)) = listener.accept() {
-            let each = Arc::clone(&each);
-            thread::spawn(move || each(stream));
-        }
-    });
-    port
 }
 
 /// Gives back whatever comes.

@@ -97,7 +97,8 @@ async fn look(dialing: &Dialing, schema: &Identifier, thresholds: &Thresholds) -
             return checks;
         }
     };
-    checks.push(Check::ok("connection", format!("logged in to {}", address.shown())));
+    let password = address.password_origin().map(|origin| format!(", with the password from {origin}"));
+    checks.push(Check::ok("connection", format!("logged in to {}{}", address.shown(), password.unwrap_or_default())));
     for (name, asked) in [
         ("encryption", server::encryption(&link, address).await),
         ("server", server::server(&link).await),

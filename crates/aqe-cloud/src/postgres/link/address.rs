@@ -2,10 +2,13 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::secret::Secret;
+use aqe_sync_core::Result;
+
 use super::url::encoded;
+use crate::secret::{Asked, Secret};
 
 /// How far the link must be protected; libpq's `sslmode`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,6 +101,13 @@ impl Default for Limits {
     }
 }
 
+/// A password, or whom to ask for it.
+#[derive(Clone, Debug)]
+pub(super) enum Password {
+    Given(Secret),
+    Asked(Arc<Asked>),
+}
+
 /// Where a hub is and how to reach it: complete, and checked as far as that goes without trying.
 ///
 /// Made by [`super::AddressParts::build`]. Neither `Display` nor `Debug` shows the password.
@@ -107,7 +117,7 @@ pub struct Address {
     pub(super) port: u16,
     pub(super) database: String,
     pub(super) user: String,
-    pub(super) password: Option<Secret>,
+    pub(super) password: Option<Password>,
     pub(super) ssl_mode: SslMode,
     pub(super) roots: Option<Roots>,
     pub(super) client_certificate: Option<ClientCertificate>,
@@ -159,9 +169,38 @@ impl Address {
         &self.user
     }
 
-    /// Returns whether a password was given or found.
+    /// Returns whether a password was given or found, or somebody will be asked for it.
     pub fn has_password(&self) -> bool {
         self.password.is_some()
+    }
+
+    /// Returns who is asked for the password, where that is so: `the command pass`.
+    pub fn password_origin(&self) -> Option<String> {
+        match &self.password {
+            Some(Password::Asked(asked)) => Some(asked.origin()),
+            Some(Password::Given(_)) | None => None,
+        }
+    }
+
+    /// The password, from whoever has it, and whether there may be another by now. `refused` is one
+    /// that the server did not accept.
+    pub(super) async fn password(&self, refused: Option<&Secret>) -> Result<(Option<Secret>, bool)> {
+        match &self.password {
+            Some(Password::Given(password)) => Ok((Some(password.clone()), false)),
+            Some(Password::Asked(asked)) => {
+                asked.password(refused).await.map(|(password, from_before)| (Some(password), from_before))
+            }
+            None => Ok((None, false)),
+        }
+    }
+
+    /// The password where it was given.
+    #[cfg(test)]
+    pub(super) fn given(&self) -> Option<&str> {
+        match &self.password {
+            Some(Password::Given(password)) => Some(password.expose()),
+            Some(Password::Asked(_)) | None => None,
+        }
     }
 
     /// Returns how far the link must be protected.
@@ -188,7 +227,11 @@ impl Address {
     }
 
     /// Returns the driver's configuration: what goes into the startup packet.
-    pub(super) fn config(&self, tls: tokio_postgres::config::SslMode) -> tokio_postgres::Config {
+    pub(super) fn config(
+        &self,
+        tls: tokio_postgres::config::SslMode,
+        password: Option<&Secret>,
+    ) -> tokio_postgres::Config {
         let mut config = tokio_postgres::Config::new();
         config
             .user(&self.user)
@@ -201,7 +244,7 @@ impl Address {
                 ChannelBinding::Prefer => tokio_postgres::config::ChannelBinding::Prefer,
                 ChannelBinding::Require => tokio_postgres::config::ChannelBinding::Require,
             });
-        if let Some(password) = &self.password {
+        if let Some(password) = password {
             config.password(password.expose());
         }
         config

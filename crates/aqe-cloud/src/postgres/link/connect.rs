@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use aqe_sync_core::Result;
+use aqe_sync_core::{ErrorKind, Result};
 use futures::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -19,6 +19,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use super::address::{Address, Endpoint, SslMode};
 use super::{fault, tls};
 use crate::postgres::doctor::Check;
+use crate::secret::Secret;
 
 /// How often a silent link is asked whether the other end is still there.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
@@ -189,25 +190,51 @@ impl Faults {
 /// Why not, with host, port, database and user, and what to do next. [`aqe_sync_core::Retry::Later`]
 /// where another try may do; see [`super::retry()`].
 pub async fn connect(address: &Address, connector: &dyn Connector) -> Result<Link> {
-    let limit = address.limits.connect;
-    let trying = open(address, connector);
-    if limit.is_zero() {
-        return trying.await;
+    // Not within the limit: whoever is asked for the password has one of its own.
+    let ask = async |refused: Option<&Secret>| {
+        address.password(refused).await.map_err(|error| fault::connecting(address, error))
+    };
+    let (password, from_before) = ask(None).await?;
+    match in_time(&Login { address, connector, password: password.as_ref() }).await {
+        Err(error) if from_before && error.kind() == ErrorKind::PermissionDenied => {
+            let (fresh, _) = ask(password.as_ref()).await?;
+            if fresh == password {
+                return Err(error);
+            }
+            in_time(&Login { address, connector, password: fresh.as_ref() }).await
+        }
+        tried => tried,
     }
-    tokio::time::timeout(limit, trying).await.unwrap_or_else(|_| Err(fault::connect_timeout(address)))
 }
 
-async fn open(address: &Address, connector: &dyn Connector) -> Result<Link> {
+/// An attempt to open a session.
+struct Login<'a> {
+    address: &'a Address,
+    connector: &'a dyn Connector,
+    password: Option<&'a Secret>,
+}
+
+async fn in_time(login: &Login<'_>) -> Result<Link> {
+    let limit = login.address.limits.connect;
+    if limit.is_zero() {
+        return open(login).await;
+    }
+    let tried = tokio::time::timeout(limit, open(login)).await;
+    tried.unwrap_or_else(|_| Err(fault::connect_timeout(login.address)))
+}
+
+async fn open(login: &Login<'_>) -> Result<Link> {
+    let address = login.address;
     if address.socket().is_some() || address.ssl_mode == SslMode::Disable {
-        return start(address, connector, DriverSslMode::Disable, Encryption::None).await.map_err(Failure::plain);
+        return start(login, DriverSslMode::Disable, Encryption::None).await.map_err(Failure::plain);
     }
     let tls = tls::connector(address)?;
     if address.ssl_mode != SslMode::Prefer {
-        return start(address, connector, DriverSslMode::Require, Encryption::Tls(tls)).await.map_err(Failure::plain);
+        return start(login, DriverSslMode::Require, Encryption::Tls(tls)).await.map_err(Failure::plain);
     }
-    match start(address, connector, DriverSslMode::Prefer, Encryption::Tls(tls)).await {
+    match start(login, DriverSslMode::Prefer, Encryption::Tls(tls)).await {
         Err(failure) if failure.may_succeed_without_tls => {
-            start(address, connector, DriverSslMode::Disable, Encryption::None).await.map_err(Failure::plain)
+            start(login, DriverSslMode::Disable, Encryption::None).await.map_err(Failure::plain)
         }
         result => result.map_err(Failure::plain),
     }
@@ -253,18 +280,15 @@ impl Failure {
     }
 }
 
-async fn start(
-    address: &Address,
-    connector: &dyn Connector,
-    mode: DriverSslMode,
-    encryption: Encryption,
-) -> Result<Link, Failure> {
-    let wire = connector
+async fn start(login: &Login<'_>, mode: DriverSslMode, encryption: Encryption) -> Result<Link, Failure> {
+    let address = login.address;
+    let wire = login
+        .connector
         .open(address)
         .await
         .map(Stream)
         .map_err(|error| Failure { error: fault::connecting(address, error), may_succeed_without_tls: false })?;
-    let config = address.config(mode);
+    let config = address.config(mode, login.password);
     let ended = Arc::new(OnceLock::new());
     let started = match encryption {
         Encryption::None => speak(&config, wire, NoTls, &ended).await,

@@ -17,7 +17,6 @@ mod fault;
 mod parts;
 mod passfile;
 mod retry;
-mod secret;
 mod sqlstate;
 mod tls;
 mod url;
@@ -27,10 +26,11 @@ pub(crate) use self::url::encoded;
 pub use address::{Address, Roots, SslMode};
 pub(crate) use connect::open_tcp;
 pub use connect::{Connector, Direct, Faults, Link, Wire, connect};
-#[cfg(feature = "iap")]
+#[cfg(feature = "google")]
 pub(crate) use fault::chain;
 pub use parts::AddressParts;
 pub use retry::{Budget, retry};
-pub use secret::Secret;
+
+pub use crate::secret::Secret;
 #[cfg(feature = "iap")]
 pub(crate) use tls::verified;

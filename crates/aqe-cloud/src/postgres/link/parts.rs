@@ -1,14 +1,15 @@
 //! What is known of an address, from whom ever, until it is complete.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aqe_sync_core::{Error, ErrorKind, Result};
 
-use super::address::{Address, ChannelBinding, ClientCertificate, Endpoint, Limits, Roots, SslMode};
+use super::address::{Address, ChannelBinding, ClientCertificate, Endpoint, Limits, Password, Roots, SslMode};
 use super::passfile::{self, Wanted};
-use super::secret::Secret;
 use super::url;
+use crate::secret::{Asked, PasswordSource, Secret};
 
 const DEFAULT_PORT: u16 = 5432;
 const DEFAULT_HOST: &str = "localhost";
@@ -18,7 +19,8 @@ const DEFAULT_APPLICATION: &str = "aqe-sync";
 ///
 /// What is missing is as with libpq: port 5432, the operating system's user name as the user, the
 /// user's name as the database, `sslmode=prefer`; the host is `localhost`. A password is taken from
-/// the URL, else from [`AddressParts::default_password`], else from the password file.
+/// the URL, else from [`AddressParts::default_password`], else from [`AddressParts::password_source`],
+/// else from the password file.
 ///
 /// ```
 /// use aqe_cloud::postgres::link::{AddressParts, Secret};
@@ -48,6 +50,7 @@ pub struct AddressParts {
     pub(super) options: Option<String>,
     pub(super) limits: Limits,
     system_user: Option<String>,
+    password_source: Option<Arc<Asked>>,
     password_file: Option<PathBuf>,
 }
 
@@ -97,6 +100,13 @@ impl AddressParts {
     #[must_use]
     pub fn default_password(mut self, password: Secret) -> Self {
         self.password.get_or_insert(password);
+        self
+    }
+
+    /// Sets who is asked for the password when connecting, unless it is known by then.
+    #[must_use]
+    pub fn password_source(mut self, source: Arc<dyn PasswordSource>) -> Self {
+        self.password_source = Some(Arc::new(Asked::new(source)));
         self
     }
 
@@ -177,7 +187,7 @@ impl AddressParts {
             port,
             database,
             user,
-            password: self.password,
+            password: self.password.map(Password::Given).or(self.password_source.map(Password::Asked)),
             ssl_mode: ssl_mode(self.ssl_mode, self.roots.as_ref())?,
             roots: self.roots,
             client_certificate,
@@ -247,7 +257,7 @@ fn look_up(address: &mut Address, path: &std::path::Path) {
     };
     let wanted = Wanted { hosts, port: address.port, database: &address.database, user: &address.user };
     match passfile::look_up(path, &wanted) {
-        Ok(found) => address.password = found,
+        Ok(found) => address.password = found.map(Password::Given),
         Err(warning) => address.warnings.push(warning),
     }
 }
@@ -281,7 +291,7 @@ mod tests {
         let password = |url: &str, argument: Option<&str>| {
             let parts = AddressParts::parse(url).expect("a URL").password_file(&file);
             let parts = argument.into_iter().fold(parts, |parts, text| parts.default_password(Secret::new(text)));
-            parts.build().expect("complete").password.map(|secret| secret.expose().to_owned())
+            parts.build().expect("complete").given().map(str::to_owned)
         };
         assert_eq!(password("postgres://me:url@hub/fleet", Some("argument")).as_deref(), Some("url"));
         assert_eq!(password("postgres://me@hub/fleet", Some("argument")).as_deref(), Some("argument"));

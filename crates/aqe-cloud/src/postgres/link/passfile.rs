@@ -3,7 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use super::secret::Secret;
+use secrecy::zeroize::Zeroizing;
+
+use crate::secret::Secret;
 
 /// What a line must fit.
 pub(super) struct Wanted<'a> {
@@ -33,7 +35,7 @@ pub(super) fn look_up(path: &Path, wanted: &Wanted<'_>) -> Result<Option<Secret>
             return Err(unused(format!("others may read it; run `chmod 600 {}`", path.display())));
         }
     }
-    let bytes = fs::read(path).map_err(|error| unused(error.to_string()))?;
+    let bytes = Zeroizing::new(fs::read(path).map_err(|error| unused(error.to_string()))?);
     Ok(find(&String::from_utf8_lossy(&bytes), wanted))
 }
 

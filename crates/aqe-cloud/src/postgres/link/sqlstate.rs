@@ -43,7 +43,10 @@ fn login(address: &Address, error: &DbError) -> Option<Meaning> {
     if *code == SqlState::INVALID_PASSWORD {
         return denied(
             format!("the server did not accept the password of user {user:?}"),
-            "check the password in the hub's URL, in PGPASSWORD or in the password file",
+            &match address.password_origin() {
+                Some(origin) => format!("check the password that came from {origin}"),
+                None => "check the password in the hub's URL, in PGPASSWORD or in the password file".to_owned(),
+            },
         );
     }
     if *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION {

@@ -13,7 +13,7 @@ use aqe_sync_core::Result;
 
 use super::address::{ChannelBinding, Roots, SslMode};
 use super::parts::{AddressParts, invalid};
-use super::secret::Secret;
+use crate::secret::Secret;
 
 const KNOWN: &str = "application_name, channel_binding, connect_timeout, dbname, host, lock_timeout, options, \
                      password, port, sslcert, sslkey, sslmode, sslrootcert, statement_timeout, target_session_attrs, user";
