@@ -4,6 +4,7 @@
 
 use std::path::PathBuf;
 
+use aqe_cloud::secret::Secret;
 use aqe_sync_core::Mode;
 use clap::{ArgAction, Args, Parser, Subcommand};
 
@@ -304,7 +305,7 @@ pub(crate) struct Global {
     pub(crate) env: Option<String>,
     /// The hub, sqlite:PATH or postgres://USER@HOST/DATABASE [variable: AQE_HUB] [default: sqlite:.aqe-sync/hub.db]
     #[arg(long, global = true, value_name = "URL")]
-    pub(crate) hub: Option<String>,
+    pub(crate) hub: Option<Secret>,
     /// Only these sources: paths, folders, tools, or patterns with *
     #[arg(long, global = true, value_name = "A,B", value_delimiter = ',')]
     pub(crate) sources: Option<Vec<String>>,

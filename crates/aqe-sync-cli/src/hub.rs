@@ -7,12 +7,15 @@ use std::time::Duration;
 use aqe_cloud::postgres::link::{Address, AddressParts, Connector};
 use aqe_cloud::postgres::schema::{Setup, VectorKind};
 use aqe_cloud::postgres::{HubBuilder, PostgresHub};
+use aqe_cloud::secret::SecretName;
 use aqe_cloud::tunnel::iap::Iap;
 use aqe_cloud::tunnel::{Direct, Forwarded, Gcloud, GoogleCredentials, Instance, Places};
 use aqe_readers::EmbeddedHub;
+use aqe_sync_core::Error;
 
 use crate::config::{Hub, Settings, Tunnel, Way};
 use crate::exit::Failure;
+use crate::password;
 
 /// How long connecting through a tunnel may take unless said otherwise: a tunnel has to be opened
 /// first, and the instance may be starting.
@@ -168,7 +171,7 @@ fn connector(tunnel: &Tunnel, google: &Places) -> Result<Arc<dyn Connector>, Fai
 /// As [`builder`].
 pub(crate) fn address(settings: &Settings) -> Result<Address, Failure> {
     let mut parts = match &settings.hub.value {
-        Hub::Postgres(url) => AddressParts::parse(url)?,
+        Hub::Postgres(url) => AddressParts::parse(url.expose())?,
         Hub::Tunnel(tunnel) => tunnel_parts(tunnel)?,
         Hub::Embedded { .. } => {
             return Err(Failure::usage(
@@ -176,9 +179,15 @@ pub(crate) fn address(settings: &Settings) -> Result<Address, Failure> {
             ));
         }
     };
-    if let Some(password) = &settings.password {
-        parts = parts.default_password(password.clone());
-    }
+    parts = match &settings.password {
+        // Where settings are variables only, the name of the secret has no other place.
+        Some(name) if SecretName::is_meant(name.expose()) => {
+            let name = name.expose().parse().map_err(|error: Error| Failure::usage(format!("PGPASSWORD: {error}")))?;
+            parts.password_source(password::in_manager(settings, name)?)
+        }
+        Some(password) => parts.default_password(password.clone()),
+        None => password::source(settings)?.into_iter().fold(parts, AddressParts::password_source),
+    };
     if let Some(file) = &settings.password_file {
         parts = parts.password_file(file);
     }

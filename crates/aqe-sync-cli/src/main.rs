@@ -7,6 +7,7 @@ mod exit;
 mod health;
 mod hub;
 mod output;
+mod password;
 mod project;
 mod selection;
 mod sources;

@@ -3,7 +3,6 @@
 use std::io::{Read as _, Write as _};
 use std::process::Command;
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
 use aqe_cloud::postgres::link::Secret;

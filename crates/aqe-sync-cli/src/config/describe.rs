@@ -50,6 +50,13 @@ pub(crate) fn entries(settings: &Settings) -> Vec<Entry> {
     list.add("postgres.vector_index", postgres.vector_index.as_ref());
     list.add("postgres.connections", postgres.connections.as_ref());
     list.add("postgres.far", postgres.far.as_ref());
+    list.add("postgres.password", postgres.password.as_ref());
+    // Its arguments may be secrets; they need not be, but nobody can tell.
+    let program = |words: &Setting<Vec<String>>| {
+        let more = if words.value.len() > 1 { " …" } else { "" };
+        Setting::new(format!("{}{more}", words.value.first().map_or("", String::as_str)), words.origin.clone())
+    };
+    list.add("postgres.password_command", postgres.password_command.as_ref().map(program).as_ref());
     let pull = &settings.pull;
     let every = Setting::default(Vec::new());
     list.add_list("pull.tables", pull.tables.as_ref().unwrap_or(&every), "all");
@@ -73,6 +80,7 @@ pub(crate) fn entries(settings: &Settings) -> Vec<Entry> {
     let shown =
         |parameters: &Setting<String>| Setting::new(mask(&format!("?{}", parameters.value)), parameters.origin.clone());
     list.add("gcp.parameters", gcp.parameters.as_ref().map(shown).as_ref());
+    list.add("gcp.secret_manager", gcp.secret_manager.as_ref());
     let variable = |name, set: bool, value| set.then(|| Setting::new(value, Origin::Variable(name)));
     list.add("PGPASSWORD", variable("PGPASSWORD", settings.password.is_some(), MASK).as_ref());
     list.add("NO_COLOR", variable("NO_COLOR", settings.no_color, "set").as_ref());

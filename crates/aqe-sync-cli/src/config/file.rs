@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use aqe_cloud::secret::SecretName;
 use aqe_sync_core::redact::Redact;
 use aqe_sync_core::report::describe;
 use aqe_sync_core::{Deletes, Environment, Identifier, PolicySpec, tables};
@@ -23,10 +24,31 @@ const REDACT: [&str; 4] = ["enabled", "allow", "allow_tables", "patterns"];
 const SOURCES: [&str; 2] = ["include", "exclude"];
 const TABLE: [&str; 2] = ["policy", "deletes"];
 const BATCH: [&str; 2] = ["rows", "bytes"];
-const POSTGRES: [&str; 5] = ["schema", "vectors", "vector_index", "connections", "far"];
+const POSTGRES: [&str; 8] = [
+    "schema",
+    "vectors",
+    "vector_index",
+    "connections",
+    "far",
+    "password",
+    "password_command",
+    // As other tools spell it.
+    "password-command",
+];
 const VECTORS: [&str; 4] = ["auto", "ruvector", "pgvector", "none"];
-const GCP: [&str; 10] =
-    ["project", "zone", "instance", "port", "tunnel", "tunnel_port", "relay", "parameters", "database", "user"];
+const GCP: [&str; 11] = [
+    "project",
+    "zone",
+    "instance",
+    "port",
+    "tunnel",
+    "tunnel_port",
+    "relay",
+    "parameters",
+    "database",
+    "user",
+    "secret_manager",
+];
 
 /// Reads a configuration file.
 ///
@@ -97,6 +119,7 @@ fn gcp_layer(section: &Section<'_>) -> Result<GcpLayer, Failure> {
         tunnel: section.parsed("tunnel", str::parse)?,
         relay: text("relay")?,
         parameters: text("parameters")?,
+        secret_manager: text("secret_manager")?,
     })
 }
 
@@ -105,13 +128,33 @@ fn postgres_layer(section: &Section<'_>) -> Result<PostgresLayer, Failure> {
         let known = VECTORS.contains(&text).then(|| text.to_owned());
         known.ok_or_else(|| format!("{text:?} is none of {}", VECTORS.join(", ")))
     };
+    let password = section.parsed("password", secret_name)?;
+    let password_command = match section.list("password_command")? {
+        Some(words) => Some(words),
+        None => section.list("password-command")?,
+    };
+    if let (Some(_), Some(command)) = (&password, &password_command) {
+        let problem = "postgres.password and postgres.password_command are both set: keep one";
+        return Err(Failure::usage(format!("{}: {problem}", command.origin)));
+    }
     Ok(PostgresLayer {
         schema: section.parsed("schema", |text| Identifier::new(text).map_err(|error| error.message().to_owned()))?,
         vectors: section.parsed("vectors", vectors)?,
         vector_index: section.boolean("vector_index")?,
         connections: section.count("connections")?,
         far: section.boolean("far")?,
+        password,
+        password_command,
     })
+}
+
+fn secret_name(text: &str) -> Result<SecretName, String> {
+    if !SecretName::is_meant(text) {
+        return Err("a password is not kept in this file: use PGPASSWORD, ~/.pgpass or password_command, or name a \
+                    secret of Google Secret Manager as gcp-secret://PROJECT/SECRET"
+            .to_owned());
+    }
+    text.parse().map_err(|error| describe(&error))
 }
 
 fn pull_layer(section: &Section<'_>) -> Result<PullLayer, Failure> {
@@ -229,6 +272,10 @@ mod tests {
             ("[redact]\nallow = [\"jwts\"]", vec!["line 2", "redact.allow", "\"jwts\"", "known are", "github-token"]),
             ("[redact]\nallow_tables = [\"event\"]", vec!["line 2", "did you mean events?"]),
             ("[redact]\npatterns = [\"(\"]", vec!["line 2", "not a pattern"]),
+            ("[postgres]\npassword = \"hunter2\"", vec!["line 2", "postgres.password", "password_command"]),
+            ("[postgres]\npassword = \"gcp-secret://hunter2\"", vec!["line 2", "PROJECT/SECRET"]),
+            ("[postgres]\npassword_command = \"pass hunter2\"", vec!["line 2", "expected a list of text"]),
+            ("[postgres]\npassword = \"gcp-secret://p/s\"\npassword-command = [\"x\"]", vec!["line 3", "keep one"]),
             ("[gcp\n", vec!["line 1", "not valid TOML"]),
         ] {
             let message = parse_text(text).expect_err(text).message;

@@ -12,7 +12,7 @@ use super::secret::{MASK, mask};
 /// What nothing may show. Mutations may break it, but not make it.
 const PASSWORD: &str = "Zq7Xw9Kp4";
 
-const FILES: [&str; 8] = [
+const FILES: [&str; 9] = [
     "[redact]\nenabled = true\nallow = [\"jwt\"]\nallow_tables = [\"events\"]\npatterns = ['ACME-(?P<s>[0-9]{6})']\n",
     "[pull]\ntables = [\"qe_patterns\", \"events\"]\nmin_confidence = 0.5\nmin_environments = 2\n",
     "env = \"laptop\"\nhub = \"postgres://me:Zq7Xw9Kp4@hub.example/fleet?sslmode=verify-full\"\nallow_mass_delete = true\n",
@@ -20,7 +20,8 @@ const FILES: [&str; 8] = [
     "[tables.events]\ndeletes = \"ignore\"\n[tables.qe_patterns]\npolicy = \"first_of(higher_confidence, newer_wins)\"\n",
     "[gcp]\nproject = \"p\"\nzone = \"z\"\ninstance = \"i\"\ndatabase = \"fleet\"\nuser = \"me\"\ntunnel_port = 15432\nport = 5433\n\
      tunnel = \"iap\"\nrelay = \"wss://r/v4\"\nparameters = \"sslmode=require\"\n",
-    "[postgres]\nschema = \"aqe\"\nvectors = \"auto\"\nvector_index = false\nconnections = 2\n",
+    "[postgres]\nschema = \"aqe\"\nvectors = \"auto\"\nvector_index = false\nconnections = 2\npassword = \"gcp-secret://p/s/1\"\n",
+    "[postgres]\npassword_command = [\"pass\", \"show\", \"hub\"]\n[gcp]\nsecret_manager = \"https://sm.example\"\n",
     "# nothing\nhub = \"sqlite:.aqe-sync/hub.db\"\nsources = { include = [\"a\"], exclude = [] }\ntables.events.policy = \"immutable\"\n",
 ];
 

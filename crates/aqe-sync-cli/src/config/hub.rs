@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use aqe_cloud::secret::Secret;
+
 use super::secret::mask;
 use super::tunnel::Tunnel;
 
@@ -17,7 +19,7 @@ pub(crate) enum Hub {
         given: String,
     },
     /// A database server; the URL may hold a password.
-    Postgres(String),
+    Postgres(Secret),
     /// A database server on Google Cloud.
     Tunnel(Box<Tunnel>),
 }
@@ -31,7 +33,7 @@ impl Hub {
         let trimmed = text.trim();
         let lower = trimmed.to_ascii_lowercase();
         if lower.starts_with("postgres://") || lower.starts_with("postgresql://") {
-            return Ok(Self::Postgres(trimmed.to_owned()));
+            return Ok(Self::Postgres(Secret::new(trimmed)));
         }
         if !lower.starts_with("sqlite:") || trimmed.contains('@') && trimmed["sqlite:".len()..].contains("://") {
             return Err(format!(
@@ -52,6 +54,11 @@ impl Hub {
         };
         Ok(Self::Embedded { path, given: given.to_owned() })
     }
+
+    /// Whether its URL holds a password.
+    pub(crate) fn holds_password(&self) -> bool {
+        matches!(self, Self::Postgres(url) if mask(url.expose()) != url.expose())
+    }
 }
 
 /// As it is shown: without passwords.
@@ -61,7 +68,7 @@ impl fmt::Display for Hub {
             // What begins with slashes would lose two of them when it is read again.
             Self::Embedded { given, .. } if given.starts_with("//") => write!(f, "sqlite://{given}"),
             Self::Embedded { given, .. } => write!(f, "sqlite:{given}"),
-            Self::Postgres(url) => f.write_str(&mask(url)),
+            Self::Postgres(url) => f.write_str(&mask(url.expose())),
             Self::Tunnel(tunnel) => tunnel.fmt(f),
         }
     }

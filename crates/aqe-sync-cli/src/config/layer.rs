@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use aqe_cloud::secret::SecretName;
 use aqe_sync_core::{Deletes, Environment, Identifier, PolicySpec};
 
 use super::hub::Hub;
@@ -74,6 +75,10 @@ pub(crate) struct PostgresLayer {
     pub(crate) connections: Option<Setting<usize>>,
     /// Whether round trips take longer than work; measured where nobody says.
     pub(crate) far: Option<Setting<bool>>,
+    /// Where the password is kept.
+    pub(crate) password: Option<Setting<SecretName>>,
+    /// What prints the password: a program and its arguments.
+    pub(crate) password_command: Option<Setting<Vec<String>>>,
 }
 
 /// What a layer says about the way to a database on Google Cloud.
@@ -93,6 +98,8 @@ pub(crate) struct GcpLayer {
     pub(crate) relay: Option<Setting<String>>,
     /// What would stand behind the `?` of a URL.
     pub(crate) parameters: Option<Setting<String>>,
+    /// Another Secret Manager than Google's public address.
+    pub(crate) secret_manager: Option<Setting<String>>,
 }
 
 /// What is set for one table instead of its own rules.
@@ -132,6 +139,7 @@ impl Layer {
                 tunnel: self.gcp.tunnel.or(below.gcp.tunnel),
                 relay: self.gcp.relay.or(below.gcp.relay),
                 parameters: self.gcp.parameters.or(below.gcp.parameters),
+                secret_manager: self.gcp.secret_manager.or(below.gcp.secret_manager),
             },
             postgres: PostgresLayer {
                 schema: self.postgres.schema.or(below.postgres.schema),
@@ -139,6 +147,8 @@ impl Layer {
                 vector_index: self.postgres.vector_index.or(below.postgres.vector_index),
                 connections: self.postgres.connections.or(below.postgres.connections),
                 far: self.postgres.far.or(below.postgres.far),
+                password: self.postgres.password.or(below.postgres.password),
+                password_command: self.postgres.password_command.or(below.postgres.password_command),
             },
             pull: PullLayer {
                 tables: self.pull.tables.or(below.pull.tables),

@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use aqe_cloud::postgres::link::Secret;
+use aqe_cloud::secret::Secret;
 use aqe_cloud::tunnel::Places;
 use aqe_sync_core::redact::Redact;
 use aqe_sync_core::{BatchLimits, Environment};
@@ -59,7 +59,7 @@ pub(crate) struct Settings {
     batch_bytes: Setting<usize>,
     /// Whether most of a stream may go at once.
     pub(crate) allow_mass_delete: Setting<bool>,
-    gcp: GcpLayer,
+    pub(crate) gcp: GcpLayer,
     /// What a hub in PostgreSQL is like.
     pub(crate) postgres: PostgresLayer,
     /// What is taken from the fleet.
@@ -176,7 +176,7 @@ fn flags(global: &Global, root: &Path, home: Option<&Path>) -> Result<Layer, Fai
         layer.environment = Some(variables::parsed(text, parse)?);
     }
     if let Some(url) = &global.hub {
-        let text = Setting::new(url.clone(), Origin::Flag("--hub"));
+        let text = Setting::new(url.expose().to_owned(), Origin::Flag("--hub"));
         layer.hub = Some(variables::parsed(text, |text| Hub::parse(text, root, home))?);
     }
     if let Some(sources) = &global.sources {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use aqe_cloud::postgres::link::Secret;
+use aqe_cloud::secret::Secret;
 use aqe_cloud::tunnel::Places;
 use aqe_sync_core::Environment;
 
@@ -12,8 +12,11 @@ use super::setting::{Origin, Setting};
 use super::{GcpLayer, Layer};
 use crate::exit::Failure;
 
+/// What Google's own tools are told to ask instead of Secret Manager's public address.
+const SECRET_MANAGER: &str = "CLOUDSDK_API_ENDPOINT_OVERRIDES_SECRETMANAGER";
+
 /// Read for their values.
-const NAMES: [&str; 9] = [
+const NAMES: [&str; 10] = [
     "AQE_ENV",
     "AQE_HUB",
     "GCP_PROJECT",
@@ -22,13 +25,15 @@ const NAMES: [&str; 9] = [
     "GCP_DATABASE",
     "GCP_USER",
     "GCP_TUNNEL_PORT",
+    SECRET_MANAGER,
     "NO_COLOR",
 ];
 
 /// A copy of what this process was given. An empty variable counts as unset.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Variables {
-    values: BTreeMap<&'static str, String>,
+    /// A hub's URL among them may hold a password.
+    values: BTreeMap<&'static str, Secret>,
     /// What `PGPASSWORD` holds.
     pub(crate) password: Option<Secret>,
     /// Where passwords are kept: `PGPASSFILE`, or `.pgpass` at home.
@@ -55,7 +60,8 @@ impl Variables {
             let text = value.into_string();
             values.insert(
                 name,
-                text.map_err(|_| Failure::usage(format!("variable {name}: its value is not UTF-8 text")))?,
+                text.map(Secret::new)
+                    .map_err(|_| Failure::usage(format!("variable {name}: its value is not UTF-8 text")))?,
             );
         }
         let text =
@@ -77,7 +83,7 @@ impl Variables {
     pub(crate) fn of(pairs: &[(&'static str, &str)]) -> Self {
         let set = pairs.iter().filter(|(_, value)| !value.is_empty());
         Self {
-            values: set.clone().map(|(name, value)| (*name, (*value).to_owned())).collect(),
+            values: set.clone().map(|(name, value)| (*name, Secret::new(*value))).collect(),
             password: set.clone().find(|(name, _)| *name == "PGPASSWORD").map(|(_, value)| Secret::new(*value)),
             ..Self::default()
         }
@@ -89,7 +95,7 @@ impl Variables {
     }
 
     fn text(&self, name: &'static str) -> Option<Setting<String>> {
-        self.values.get(name).map(|value| Setting::new(value.clone(), Origin::Variable(name)))
+        self.values.get(name).map(|value| Setting::new(value.expose().to_owned(), Origin::Variable(name)))
     }
 
     /// The settings they make.
@@ -114,6 +120,7 @@ impl Variables {
             database: self.text("GCP_DATABASE"),
             user: self.text("GCP_USER"),
             tunnel_port: port.transpose()?,
+            secret_manager: self.text(SECRET_MANAGER),
             ..GcpLayer::default()
         };
         Ok(Layer { environment: environment.transpose()?, hub: hub.transpose()?, gcp, ..Layer::default() })

@@ -11,6 +11,8 @@ mod locks;
 mod postgres_hub;
 mod program;
 mod redaction;
+#[cfg(target_os = "linux")]
+mod secrets;
 #[cfg(unix)]
 mod tunnel;
 mod whole_projects;

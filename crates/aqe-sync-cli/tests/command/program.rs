@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, SystemTime};
 
+use aqe_sync_workspace::postgres::Database;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -11,7 +12,7 @@ use tempfile::TempDir;
 pub(crate) const HUB: &str = ".aqe-sync/hub.db";
 
 /// What would steer the program if the tests' own environment had it.
-const VARIABLES: [&str; 13] = [
+const VARIABLES: [&str; 15] = [
     "AQE_ENV",
     "AQE_HUB",
     "GCP_PROJECT",
@@ -21,6 +22,8 @@ const VARIABLES: [&str; 13] = [
     "GCP_USER",
     "GCP_TUNNEL_PORT",
     "PGPASSWORD",
+    "PGPASSFILE",
+    "CLOUDSDK_API_ENDPOINT_OVERRIDES_SECRETMANAGER",
     "GOOGLE_APPLICATION_CREDENTIALS",
     "GCE_METADATA_HOST",
     "CLOUDSDK_CONFIG",
@@ -55,6 +58,15 @@ pub(crate) fn text(bytes: &[u8]) -> String {
 
 pub(crate) fn json(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).expect("one JSON object")
+}
+
+/// All rows of a hub in PostgreSQL, as text.
+pub(crate) fn contents(database: &Database) -> String {
+    let tables = "SELECT quote_ident(table_schema) || '.' || quote_ident(table_name) FROM \
+                  information_schema.tables WHERE table_schema = 'aqe' AND table_type = 'BASE TABLE'";
+    let all = database.psql(tables);
+    assert!(all.lines().count() > 10, "{all}");
+    all.lines().map(|table| database.psql(&format!("SELECT row_to_json(t) FROM {table} t"))).collect()
 }
 
 pub(crate) fn folder() -> TempDir {

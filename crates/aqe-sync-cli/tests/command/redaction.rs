@@ -8,7 +8,7 @@ use rusqlite::Connection;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::program::{folder, json as object, run, said, sample};
+use crate::program::{contents, folder, json as object, run, said, sample};
 
 const MEMORY: &str = "v3/.agentic-qe/memory.db";
 const STORE: &str = ".claude-flow/memory/store.json";
@@ -43,11 +43,7 @@ impl Hub {
             let bytes = [std::fs::read(file).expect("readable"), std::fs::read(log).unwrap_or_default()].concat();
             return bytes.windows(text.len()).any(|window| window == text.as_bytes());
         };
-        let tables = "SELECT quote_ident(table_schema) || '.' || quote_ident(table_name) FROM \
-                      information_schema.tables WHERE table_schema = 'aqe' AND table_type = 'BASE TABLE'";
-        let all = database.psql(tables);
-        assert!(all.lines().count() > 10, "{all}");
-        all.lines().any(|table| database.psql(&format!("SELECT row_to_json(t) FROM {table} t")).contains(text))
+        contents(database).contains(text)
     }
 
     fn run(&self, root: &Path, environment: &str, arguments: &[&str]) -> Output {

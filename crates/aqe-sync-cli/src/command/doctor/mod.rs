@@ -32,6 +32,7 @@ struct Answer<'a> {
 pub(crate) fn run(context: &Context<'_>) -> Result<Exit, Failure> {
     let mut checks = Vec::new();
     local(context, &mut checks);
+    checks.extend(place::arguments(&context.settings.hub));
     match &context.settings.hub.value {
         Hub::Embedded { path, .. } => embedded(path, &mut checks),
         Hub::Postgres(_) | Hub::Tunnel(_) => match hub::builder(context.settings) {

@@ -17,8 +17,7 @@ const NO_SPACE: u64 = 16 << 20;
 /// nobody else's eyes.
 pub(super) fn configuration(file: &Path, hub: &Setting<Hub>) -> Check {
     let name = file.display().to_string();
-    let secret = matches!(&hub.value, Hub::Postgres(url) if *url != hub.value.to_string());
-    if secret && matches!(hub.origin, Origin::File { .. }) && has_mode(file, 0o077) {
+    if hub.value.holds_password() && matches!(hub.origin, Origin::File { .. }) && has_mode(file, 0o077) {
         return Check::warning(
             "configuration",
             format!("{name} holds a password and others on this machine may read it"),
@@ -33,6 +32,14 @@ pub(super) fn configuration(file: &Path, hub: &Setting<Hub>) -> Check {
         );
     }
     Check::ok("configuration", name)
+}
+
+/// The arguments of a program can be read by everybody on its machine.
+pub(super) fn arguments(hub: &Setting<Hub>) -> Option<Check> {
+    (hub.value.holds_password() && matches!(hub.origin, Origin::Flag(_))).then(|| {
+        let found = "the password in --hub can be read by anybody on this machine while the program runs";
+        Check::warning("password", found, "put it in PGPASSWORD or ~/.pgpass, and leave it out of --hub")
+    })
 }
 
 /// Whether we can write to the state folder, or make it, and others cannot look into it.
