@@ -274,6 +274,7 @@ mod tests {
             ("[redact]\npatterns = [\"(\"]", vec!["line 2", "not a pattern"]),
             ("[postgres]\npassword = \"hunter2\"", vec!["line 2", "postgres.password", "password_command"]),
             ("[postgres]\npassword = \"gcp-secret://hunter2\"", vec!["line 2", "PROJECT/SECRET"]),
+            ("[gcp]\npassword = \"hunter2\"", vec!["line 2", "unknown key", "it belongs in [postgres]"]),
             ("[postgres]\npassword_command = \"pass hunter2\"", vec!["line 2", "expected a list of text"]),
             ("[postgres]\npassword = \"gcp-secret://p/s\"\npassword-command = [\"x\"]", vec!["line 3", "keep one"]),
             ("[gcp\n", vec!["line 1", "not valid TOML"]),

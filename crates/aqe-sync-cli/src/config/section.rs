@@ -61,7 +61,9 @@ impl<'a> Section<'a> {
             }
             let what = if self.name == "tables" { "table" } else { "key" };
             let mut problem = format!("unknown {what} {:?}", mask(&self.path(name)));
-            if let Some(nearest) = nearest(name, known) {
+            if name.starts_with("password") {
+                problem += "; it belongs in [postgres]";
+            } else if let Some(nearest) = nearest(name, known) {
                 problem = format!("{problem}; did you mean {nearest}?");
             }
             let place = if self.name.is_empty() { String::new() } else { format!(" in [{}]", self.name) };

@@ -177,7 +177,7 @@ impl Project {
     fn run(&self, arguments: &[&str]) -> Output {
         let output = self.command(arguments).output().expect("it runs");
         let mut produced = self.produced.lock().expect("nothing panics meanwhile");
-        *produced += &format!("$ {arguments:?}\n{}", said(&output));
+        produced.extend(["$ ", &arguments.join(" "), "\n", &said(&output)]);
         output
     }
 
