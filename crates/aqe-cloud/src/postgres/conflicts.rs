@@ -17,34 +17,29 @@ use super::wire::{Wire, json, moment};
 
 impl ConflictLog for PostgresHub {
     async fn conflicts(&self, filter: ConflictFilter) -> Result<(Vec<ConflictEntry>, u64)> {
+        self.conflicts_of(filter, None).await
+    }
+
+    async fn conflict(&self, id: &str) -> Result<Option<ConflictEntry>> {
+        let Ok(id) = Uuid::parse_str(id) else { return Ok(None) };
+        let filter = ConflictFilter { limit: 1, ..ConflictFilter::default() };
+        Ok(self.conflicts_of(filter, Some(id)).await?.0.pop())
+    }
+}
+
+impl PostgresHub {
+    async fn conflicts_of(&self, filter: ConflictFilter, id: Option<Uuid>) -> Result<(Vec<ConflictEntry>, u64)> {
         let connections = Arc::clone(&self.connections);
         self.run(async move {
             let filter = &filter;
             let ask = |link: Arc<Link>| {
                 let dialect = Arc::clone(&connections.dialect);
                 async move {
-                    let found = conflicts(&link, &dialect, filter, None).await;
+                    let found = conflicts(&link, &dialect, filter, id).await;
                     found.map_err(|failure| failure.into_error(&link, "reading conflicts"))
                 }
             };
             connections.ask(ask).await
-        })
-        .await
-    }
-
-    async fn conflict(&self, id: &str) -> Result<Option<ConflictEntry>> {
-        let Ok(id) = Uuid::parse_str(id) else { return Ok(None) };
-        let connections = Arc::clone(&self.connections);
-        self.run(async move {
-            let ask = |link: Arc<Link>| {
-                let dialect = Arc::clone(&connections.dialect);
-                async move {
-                    let filter = ConflictFilter { limit: 1, ..ConflictFilter::default() };
-                    let found = conflicts(&link, &dialect, &filter, Some(id)).await;
-                    found.map_err(|failure| failure.into_error(&link, "reading conflicts"))
-                }
-            };
-            Ok(connections.ask(ask).await?.0.pop())
         })
         .await
     }

@@ -37,9 +37,7 @@ fn opened(context: &Context<'_>, flags: &ConflictsFlags) -> Result<Exit, Failure
     // Whoever writes keeps the runs of this project out.
     let writes = matches!(flags.what, Some(ConflictsCommand::Revert { .. }));
     let _lock = if writes { Some(context.lock("conflicts revert")?) } else { None };
-    let Some(hub) = hub::open(context.settings, Purpose::Existing)? else {
-        return Err(Failure::failed(format!("there is no hub at {} yet: run aqe-sync first", context.hub_shown())));
-    };
+    let hub = context.existing_hub(Purpose::Existing)?;
     with_hub!(hub, hub => match &flags.what {
         None => list(context, &hub, flags),
         Some(ConflictsCommand::Show { id }) => show(context, &hub, id),

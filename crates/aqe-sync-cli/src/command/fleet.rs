@@ -35,9 +35,7 @@ pub(crate) fn run(context: &Context<'_>, what: &FleetCommand) -> Result<Exit, Fa
 }
 
 fn opened(context: &Context<'_>, what: &FleetCommand) -> Result<Exit, Failure> {
-    let Some(hub) = hub::open(context.settings, Purpose::Existing)? else {
-        return Err(Failure::failed(format!("there is no hub at {} yet: run aqe-sync first", context.hub_shown())));
-    };
+    let hub = context.existing_hub(Purpose::Existing)?;
     with_hub!(hub, hub => match what {
         FleetCommand::Show { key, table } => show(context, &hub, key, table.as_deref()),
         FleetCommand::Conflicts { table, limit } => conflicts(context, &hub, table.as_deref(), *limit),

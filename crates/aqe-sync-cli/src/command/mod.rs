@@ -18,6 +18,7 @@ use serde::Serialize;
 
 use crate::config::{Hub, Settings};
 use crate::exit::{Exit, Failure};
+use crate::hub::{self, OpenHub, Purpose};
 use crate::output::Terminal;
 use crate::project;
 use aqe_readers::{RunLock, remove_leftovers};
@@ -43,6 +44,12 @@ impl Context<'_> {
             Hub::Embedded { path, .. } => project::shown(path, self.root()),
             Hub::Postgres(_) | Hub::Tunnel(_) => self.settings.hub.value.to_string(),
         }
+    }
+
+    /// Opens the hub, which has to be there.
+    fn existing_hub(&self, purpose: Purpose) -> Result<OpenHub, Failure> {
+        let none = || Failure::failed(format!("there is no hub at {} yet: run aqe-sync first", self.hub_shown()));
+        hub::open(self.settings, purpose)?.ok_or_else(none)
     }
 
     /// Makes the state folder, and keeps other runs of the project out until the lock is

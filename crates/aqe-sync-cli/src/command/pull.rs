@@ -56,9 +56,7 @@ fn opened(context: &Context<'_>, flags: &PullFlags, wanted: &Pull) -> Result<Rep
     let chosen = sources::choose(context.settings, context.terminal)?;
     let files = targets(context, &chosen, flags.target.as_deref())?;
     let _lock = if flags.dry_run { None } else { Some(context.lock("pull")?) };
-    let Some(hub) = hub::open(context.settings, Purpose::Mend)? else {
-        return Err(Failure::failed(format!("there is no hub at {} yet: run aqe-sync first", context.hub_shown())));
-    };
+    let hub = context.existing_hub(Purpose::Mend)?;
     with_hub!(hub, hub => pull(context, &Arc::new(hub), &files, wanted, flags.dry_run))
 }
 

@@ -5,7 +5,7 @@ use futures::executor::block_on;
 use super::Context;
 use crate::args::VerifyFlags;
 use crate::exit::{Exit, Failure};
-use crate::hub::{self, Purpose, with_hub};
+use crate::hub::{Purpose, with_hub};
 use crate::output::{Cell, Colour, Progress, Table, Verbosity, account, counted};
 use crate::{project, sources};
 use aqe_readers::LedgerFile;
@@ -51,9 +51,7 @@ fn compare(context: &Context<'_>, flags: VerifyFlags) -> Result<Outcome, Failure
     let chosen = sources::choose(context.settings, context.terminal)?;
     let _lock = flags.repair.then(|| context.lock("verify --repair")).transpose()?;
     let purpose = if flags.repair { Purpose::Mend } else { Purpose::Existing };
-    let Some(hub) = hub::open(context.settings, purpose)? else {
-        return Err(Failure::failed(format!("there is no hub at {} yet: run aqe-sync first", context.hub_shown())));
-    };
+    let hub = context.existing_hub(purpose)?;
     with_hub!(hub, hub => compare_with(context, flags, &hub, chosen))
 }
 

@@ -84,7 +84,8 @@ async fn denied(link: &Link, hub: &schema::Hub) -> Result<Vec<Check>, Error> {
         .query_typed(
             "SELECT c.relname::text, current_user::text FROM pg_catalog.pg_class c \
              JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-             WHERE n.nspname = $1 AND c.relkind IN ('r', 'p') AND c.relname <> 'environments' AND NOT (has_table_privilege(c.oid, $2) \
+             WHERE n.nspname = $1 AND c.relkind IN ('r', 'p') AND c.relname <> $6 \
+             AND NOT (has_table_privilege(c.oid, $2) \
              AND (c.relname = ANY ($5) OR has_table_privilege(c.oid, $3) AND has_table_privilege(c.oid, $4))) ORDER BY 1",
             &[
                 (&schema.as_str(), Type::TEXT),
@@ -92,6 +93,7 @@ async fn denied(link: &Link, hub: &schema::Hub) -> Result<Vec<Check>, Error> {
                 (&insert, Type::TEXT),
                 (&update, Type::TEXT),
                 (&tables, Type::TEXT_ARRAY),
+                (&schema::ENVIRONMENTS, Type::TEXT),
             ],
         )
         .await?;

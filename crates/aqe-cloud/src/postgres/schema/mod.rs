@@ -39,12 +39,12 @@ mod writer;
 use std::sync::Arc;
 
 use aqe_sync_core::{Error, ErrorKind, Identifier, Quoted, Result, TableSpec, failpoint, tables};
-use tokio_postgres::Client;
+use tokio_postgres::{Client, Error as Cause};
 
 pub use ddl::{MAX_KEY_BYTES, create_table, key_fits};
 pub(super) use ddl::{literal, sql_type};
 pub use flavour::{Extension, Flavour, VectorKind};
-pub(super) use guard::READ_ONLY;
+pub(super) use guard::{ENVIRONMENTS, READ_ONLY};
 pub(super) use migrate::lock;
 pub use present::{Columns, Present, PresentColumn};
 pub use script::script;
@@ -309,12 +309,19 @@ impl Hub {
         let sql = migrate::lock(&self.schema) + &self.missing(tables::all())? + &views::statements(&self.schema);
         let failed = |cause| refusal::failed("making the fleet's views", &self.schema, cause);
         failpoint!("postgres-views-before");
-        let (done, present) =
-            futures::future::join(client.batch_execute(&sql), present::present(client, &self.schema)).await;
-        done.map_err(failed)?;
+        let present = self.batch(client, &sql).await.map_err(failed)?;
         failpoint!("postgres-views-made");
-        self.present = present.map_err(failed)?;
+        self.present = present;
         Ok(())
+    }
+
+    /// Runs statements and looks at what is there, both sent together; what somebody else did
+    /// meanwhile shows in the answer.
+    async fn batch(&self, client: &Client, sql: &str) -> Result<Present, Cause> {
+        let (done, present) =
+            futures::future::join(client.batch_execute(sql), present::present(client, &self.schema)).await;
+        done?;
+        present
     }
 
     /// The columns that the catalogue's tables had and lost, as `table.column`; as of opening.
@@ -342,12 +349,9 @@ impl Hub {
         let failed = |cause| refusal::failed("preparing tables of the hub", &self.schema, cause);
         let batch = migrate::lock(&self.schema) + &sql;
         failpoint!("postgres-tables-before");
-        // Sent together; what somebody else did meanwhile shows in the second answer.
-        let (done, present) =
-            futures::future::join(client.batch_execute(&batch), present::present(client, &self.schema)).await;
-        done.map_err(failed)?;
+        let present = self.batch(client, &batch).await.map_err(failed)?;
         failpoint!("postgres-tables-made");
-        self.present = present.map_err(failed)?;
+        self.present = present;
         if self.missing(tables)?.is_empty() {
             Ok(())
         } else {
