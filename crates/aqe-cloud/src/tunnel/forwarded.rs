@@ -69,4 +69,8 @@ impl Connector for Forwarded {
             }]
         })
     }
+
+    fn protection(&self) -> Option<&'static str> {
+        Some("the port is forwarded, and it depends on what forwards it")
+    }
 }

@@ -29,3 +29,12 @@ pub use instance::Instance;
 pub use token::{FixedToken, TokenSource};
 
 pub use crate::postgres::link::{Connector, Direct, Wire};
+
+/// What a relay does for the bytes. Without TLS there is only one on this machine.
+fn protection(relay: &str) -> &'static str {
+    if relay.starts_with("ws:") {
+        "the relay is on this machine, and it depends on where it leads"
+    } else {
+        "the tunnel encrypts up to the instance's network"
+    }
+}

@@ -74,9 +74,10 @@ fn a_named_instance_is_synced_to_through_the_relay() {
     assert!(requests.iter().all(|request| request.authorization == "Bearer Zq7made-up"));
     let answer = json(&project.run(&INSTANCE, &["doctor", "--json"]));
     let checks = answer["checks"].as_array().expect("a list");
-    for name in ["tunnel credentials", "tunnel", "connection"] {
+    for name in ["tunnel credentials", "tunnel", "connection", "encryption"] {
         let found = checks.iter().find(|check| check["name"] == name).unwrap_or_else(|| panic!("{name}: {answer:#}"));
         assert_eq!(found["severity"], "ok", "{found}");
+        assert!(name != "encryption" || found["found"].as_str().is_some_and(|text| text.contains("relay")), "{found}");
     }
 }
 

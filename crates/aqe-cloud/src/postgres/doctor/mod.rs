@@ -100,7 +100,7 @@ async fn look(dialing: &Dialing, schema: &Identifier, thresholds: &Thresholds) -
     let password = address.password_origin().map(|origin| format!(", with the password from {origin}"));
     checks.push(Check::ok("connection", format!("logged in to {}{}", address.shown(), password.unwrap_or_default())));
     for (name, asked) in [
-        ("encryption", server::encryption(&link, address).await),
+        ("encryption", server::encryption(&link, address, dialing.connector.protection()).await),
         ("server", server::server(&link).await),
         ("connections", server::connections(&link).await),
         ("clock", server::clock(&link).await),

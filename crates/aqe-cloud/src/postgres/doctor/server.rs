@@ -10,7 +10,8 @@ use super::thresholds::{CLOCK_CRITICAL, CLOCK_WARNING, FREE_CONNECTIONS, SHORTES
 use super::{Check, grantee, one};
 use crate::postgres::link::{Address, Link};
 
-pub(super) async fn encryption(link: &Link, address: &Address) -> Result<Vec<Check>, Error> {
+/// `protection` is what the connector says of it.
+pub(super) async fn encryption(link: &Link, address: &Address, protection: Option<&str>) -> Result<Vec<Check>, Error> {
     let row =
         one(link, "SELECT ssl, version FROM pg_catalog.pg_stat_ssl WHERE pid = pg_catalog.pg_backend_pid()").await?;
     let encrypted: bool = row.try_get(0)?;
@@ -19,6 +20,8 @@ pub(super) async fn encryption(link: &Link, address: &Address) -> Result<Vec<Che
     Ok(vec![if encrypted {
         let version: Option<String> = row.try_get(1)?;
         Check::ok("encryption", version.unwrap_or_else(|| "TLS".to_owned()))
+    } else if let Some(protection) = protection {
+        Check::ok("encryption", format!("none for the database itself; {protection}"))
     } else if local {
         Check::ok("encryption", "none, and the link does not leave this machine")
     } else {

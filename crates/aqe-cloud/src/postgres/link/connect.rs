@@ -68,6 +68,12 @@ pub trait Connector: Send + Sync {
     fn examine<'a>(&'a self, _address: &'a Address) -> BoxFuture<'a, Vec<Check>> {
         Box::pin(std::future::ready(Vec::new()))
     }
+
+    /// Says what becomes of the bytes on their way where they are not encrypted for the database itself,
+    /// if that is not for the address to tell: `the tunnel encrypts up to the instance's network`.
+    fn protection(&self) -> Option<&'static str> {
+        None
+    }
 }
 
 /// Goes straight to the address: TCP, or the Unix socket.

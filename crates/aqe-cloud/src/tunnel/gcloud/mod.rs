@@ -12,8 +12,8 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use self::child::Running;
-use super::Instance;
 use super::probe::probe;
+use super::{Instance, protection};
 use crate::postgres::doctor::Check;
 use crate::postgres::link::{Address, Connector, Wire};
 
@@ -189,6 +189,10 @@ impl Connector for Gcloud {
                 }
             }]
         })
+    }
+
+    fn protection(&self) -> Option<&'static str> {
+        Some(protection(self.relay.as_deref().unwrap_or_default()))
     }
 }
 

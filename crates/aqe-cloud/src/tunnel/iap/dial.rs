@@ -46,7 +46,7 @@ pub(super) struct Dialer {
 /// The relay's URL, taken apart.
 #[derive(Clone, Debug)]
 pub(super) struct Relay {
-    base: String,
+    pub(super) base: String,
     pub(super) host: String,
     port: u16,
 }

@@ -57,7 +57,7 @@ use self::dial::{Dialer, RELAY, Relay};
 use self::exchange::Exchange;
 use self::pump::{Judged, resumed};
 pub use self::stream::IapStream;
-use super::{Instance, TokenSource};
+use super::{Instance, TokenSource, protection};
 use crate::postgres::doctor::Check;
 use crate::postgres::link::{Address, Connector, Roots, Wire};
 
@@ -178,5 +178,9 @@ impl Connector for Iap {
 
     fn examine<'a>(&'a self, address: &'a Address) -> BoxFuture<'a, Vec<Check>> {
         Box::pin(self.examined(address.connect_timeout()))
+    }
+
+    fn protection(&self) -> Option<&'static str> {
+        Some(protection(&self.dialer.relay.base))
     }
 }
