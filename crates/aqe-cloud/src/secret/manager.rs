@@ -79,7 +79,7 @@ impl SecretManager {
     }
 
     async fn ask(&self) -> Result<Secret> {
-        let token = self.tokens.token().await.map_err(|error| error.during(format!("asking for {}", self.name)))?;
+        let token = self.tokens.token().await.map_err(|error| error.context("secret", &self.name))?;
         let response = self.call(&token).await?;
         let status = response.status();
         let body = self.read(response).await?;

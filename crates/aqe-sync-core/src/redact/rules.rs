@@ -33,11 +33,26 @@ const fn provider(name: &'static str, needles: &'static [&'static str], pattern:
     Rule { name, needles, pattern, judged: None }
 }
 
-/// Names of settings that hold what a person chose. A value ends at a quote, white space or
-/// a separator; inside JSON text the quote may be escaped.
-const PASSWORD: &str = concat!(
-    r#"(?i)(?:\b|_)(?:password|passwd|passphrase|pwd)(?:\\?["'])?\s*(?::|=>?)\s*(?:\\?["'])?"#,
-    r#"(?P<s>[^\s"'\\,;&<>(){}\[\]]{4,})"#
+/// Names of settings that hold what a person chose, and what stands between name and value.
+/// Inside JSON text quotes may be escaped.
+macro_rules! password_then {
+    ($value:expr) => {
+        concat!(r#"(?i)(?:password|passwd|passphrase)(?:\\?["'])?\s*(?::|=>?)\s*"#, $value)
+    };
+}
+
+/// In quotes, all that stands there: people choose sentences.
+const QUOTED: &str = password_then!(r#""(?P<s>(?:[^"\\\n]|\\[^\n]){4,256}?)""#);
+const QUOTED_ONCE: &str = password_then!(r#"'(?P<s>[^'\n]{4,256})'"#);
+const QUOTED_IN_JSON: &str = password_then!(r#"\\"(?P<s>[^"\\\n]{4,256})\\""#);
+
+/// Without quotes a value ends at white space or a separator.
+const BARE: &str = password_then!(r#"(?:\\?["'])?(?P<s>[^\s"'\\,;&<>(){}\[\]]{4,})"#);
+
+/// Also the name of the current folder, so no paths.
+const PWD: &str = concat!(
+    r#"(?i)(?:\b|_)pwd(?:\\?["'])?\s*(?::|=>?)\s*(?:\\?["'])?"#,
+    r#"(?P<s>[^\s"'\\,;&<>(){}\[\]/~.][^\s"'\\,;&<>(){}\[\]]{3,})"#
 );
 
 /// Names of settings that hold what a machine made.
@@ -47,6 +62,16 @@ const SECRET: &str = concat!(
     r#"(?P<s>[A-Za-z0-9_~.+/=-]{16,})"#
 );
 
+/// AWS makes those that belong to its ids with 40 characters, of which no more need be said.
+const AWS_SECRET: &str =
+    r#"(?i)secret[_-]?access[_-]?key(?:\\?["'])?\s*(?::|=>?)\s*(?:\\?["'])?(?P<s>[A-Za-z0-9/+]{40})\b"#;
+
+const NAMES_OF_PASSWORDS: &[&str] = &["password", "passwd", "passphrase"];
+
+const fn password(needles: &'static [&'static str], pattern: &'static str) -> Rule {
+    Rule { name: "password", needles, pattern, judged: Some(Judge::Password) }
+}
+
 pub(super) const RULES: &[Rule] = &[
     provider(
         "private-key",
@@ -54,7 +79,7 @@ pub(super) const RULES: &[Rule] = &[
         r"(?s)-----BEGIN [A-Z0-9 ]{0,32}PRIVATE KEY(?: BLOCK)?-----.*?(?:-----END [A-Z0-9 ]{0,32}PRIVATE KEY(?: BLOCK)?-----|\z)",
     ),
     provider("age-key", &["age-secret-key-1"], r"(?i)\bAGE-SECRET-KEY-1[A-Z0-9]{58}\b"),
-    provider("aws-key", &["akia", "asia", "abia", "acca"], r"\b(?:AKIA|ASIA|ABIA|ACCA)[A-Z2-7]{16}\b"),
+    provider("aws-key", &["akia", "asia", "abia", "acca"], r"\b(?:AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{16}\b"),
     provider("github-token", &["ghp_", "gho_", "ghu_", "ghs_", "ghr_"], r"\bgh[pousr]_[A-Za-z0-9]{36,}\b"),
     provider("github-token", &["github_pat_"], r"\bgithub_pat_[A-Za-z0-9_]{22,}\b"),
     provider("gitlab-token", &["glpat-", "gldt-", "glrt-", "glptt-"], r"\bgl(?:pat|dt|rt|ptt)-[A-Za-z0-9_-]{20,}"),
@@ -82,6 +107,35 @@ pub(super) const RULES: &[Rule] = &[
     provider("vault-token", &["hvs.", "hvb.", "hvr."], r"\bhv[sbr]\.[A-Za-z0-9_-]{24,}"),
     provider("sendgrid-key", &["sg."], r"\bSG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}"),
     provider("telegram-token", &[":aa"], r"\b[0-9]{8,10}:AA[A-Za-z0-9_-]{32,}"),
+    provider("shopify-token", &["shpat_", "shpca_", "shppa_", "shpss_"], r"\bshp(?:at|ca|pa|ss)_[a-fA-F0-9]{32}\b"),
+    provider("linear-key", &["lin_api_", "lin_oauth_"], r"\blin_(?:api|oauth)_[A-Za-z0-9]{32,}"),
+    provider("notion-token", &["ntn_"], r"\bntn_[A-Za-z0-9]{40,}"),
+    provider("groq-key", &["gsk_"], r"\bgsk_[A-Za-z0-9]{40,}"),
+    provider("xai-key", &["xai-"], r"\bxai-[A-Za-z0-9]{40,}"),
+    provider("perplexity-key", &["pplx-"], r"\bpplx-[A-Za-z0-9]{40,}"),
+    provider("replicate-token", &["r8_"], r"\br8_[A-Za-z0-9]{30,}"),
+    provider("pinecone-key", &["pcsk_"], r"\bpcsk_[A-Za-z0-9_]{40,}"),
+    provider("langsmith-key", &["lsv2_"], r"\blsv2_(?:pt|sk)_[A-Za-z0-9_]{32,}"),
+    provider("grafana-token", &["glsa_", "glc_"], r"\b(?:glsa|glc)_[A-Za-z0-9_+/=]{30,}"),
+    provider("newrelic-key", &["nrak-"], r"\bNRAK-[A-Z0-9]{27}\b"),
+    provider("planetscale-token", &["pscale_"], r"\bpscale_(?:tkn|pw|oauth)_[A-Za-z0-9=._-]{32,}"),
+    provider("supabase-token", &["sbp_"], r"\bsbp_[a-f0-9]{40}\b"),
+    provider("sentry-token", &["sntrys_", "sntryu_"], r"\bsntry[su]_[A-Za-z0-9_+/=]{40,}"),
+    provider("figma-token", &["figd_"], r"\bfigd_[A-Za-z0-9_-]{40,}"),
+    provider("postman-key", &["pmak-"], r"\bPMAK-[a-f0-9]{24}-[a-f0-9]{34}\b"),
+    provider(
+        "doppler-token",
+        &["dp.pt.", "dp.st.", "dp.ct.", "dp.sa."],
+        r"\bdp\.(?:pt|st|ct|sa)\.(?:[a-z0-9_-]{2,35}\.)?[A-Za-z0-9]{40,}",
+    ),
+    provider("atlassian-token", &["atatt3"], r"\bATATT3[A-Za-z0-9_=-]{50,}"),
+    provider("square-token", &["sq0"], r"\bsq0[a-z]{3}-[A-Za-z0-9_-]{22,}"),
+    provider("pulumi-token", &["pul-"], r"\bpul-[a-f0-9]{40}\b"),
+    provider("tailscale-key", &["tskey-"], r"\btskey-[a-z]+-[A-Za-z0-9-]{20,}"),
+    provider("netlify-token", &["nfp_"], r"\bnfp_[A-Za-z0-9]{36,}"),
+    provider("rubygems-key", &["rubygems_"], r"\brubygems_[a-f0-9]{48}\b"),
+    provider("azure-secret", &["q~"], r"\b[A-Za-z0-9_~.-]{3}[0-9]Q~[A-Za-z0-9_~.-]{31,34}"),
+    Rule { name: "aws-secret", needles: &["access"], pattern: AWS_SECRET, judged: None },
     provider("jwt", &["eyj"], r"\beyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}"),
     Rule {
         name: "url-password",
@@ -101,11 +155,22 @@ pub(super) const RULES: &[Rule] = &[
         r#"(?i)\bauthorization(?:\\?["'])?\s*[:=]\s*(?:\\?["'])?(?:bearer|basic|token)\s+(?P<s>[A-Za-z0-9_~.+/=-]{8,})"#,
     ),
     Rule {
+        name: "authorization",
+        needles: &["bearer "],
+        pattern: r"(?i)\bbearer\s+(?P<s>[A-Za-z0-9_~.+/=-]{20,})",
+        judged: Some(Judge::Random),
+    },
+    Rule {
         name: "password",
-        needles: &["password", "passwd", "passphrase", "pwd"],
-        pattern: PASSWORD,
+        needles: &["curl"],
+        pattern: r#"(?i)\bcurl\b[^\n]{0,400}?\s(?:-u|--user|--proxy-user)[\s=]+(?:\\?["'])?[^\s:"'\\]+:(?P<s>[^\s"'\\]{3,})"#,
         judged: Some(Judge::Password),
     },
+    password(NAMES_OF_PASSWORDS, QUOTED),
+    password(NAMES_OF_PASSWORDS, QUOTED_ONCE),
+    password(NAMES_OF_PASSWORDS, QUOTED_IN_JSON),
+    password(NAMES_OF_PASSWORDS, BARE),
+    password(&["pwd"], PWD),
     Rule {
         name: "secret",
         needles: &["secret", "token", "key", "credential"],
