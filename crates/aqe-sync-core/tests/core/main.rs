@@ -4,6 +4,7 @@ mod abreast;
 mod accounts;
 mod conflicts;
 mod conversions;
+mod damage;
 mod deletes;
 mod diffs;
 mod digests;

@@ -16,7 +16,7 @@ use aqe_sync_core::{
 use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
 
-use super::memory_txn::MemoryTxn;
+use super::memory_txn::{MemoryTxn, is_sound};
 
 /// Where a fault strikes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +86,7 @@ pub(super) struct Inner {
     pub(super) journal: Journal,
     prepared: BTreeSet<String>,
     faults: Vec<Fault>,
+    looks: bool,
     lanes: usize,
     abreast: usize,
     holding: bool,
@@ -128,6 +129,11 @@ impl MemorySink {
         let sink = Self::with_lanes(lanes);
         sink.lock().abreast = abreast;
         sink
+    }
+
+    /// From now on full runs look whether columns are what the recorded hash says.
+    pub(crate) fn look(&self) {
+        self.lock().looks = true;
     }
 
     /// From now on no response arrives before it is let go.
@@ -250,13 +256,15 @@ impl MemorySink {
         stream: &StreamId,
         table: &TableSpec,
         wanted: impl Fn(ContentHash) -> bool,
+        looks: bool,
     ) -> BoxStream<'static, Result<Vec<KnownRow>>> {
         let rows = self.step(step, |inner| {
             let rows = inner.hub.rows.iter().filter(|((environment, name, _), _)| {
                 *environment == stream.environment && name == table.name().as_str()
             });
             let known = rows.filter_map(|(_, (key, stored))| {
-                contribution(stored, stream).map(|hash| KnownRow { key: key.clone(), hash, sound: true })
+                let sound = !looks || is_sound(table, stored);
+                contribution(stored, stream).map(|hash| KnownRow { key: key.clone(), hash, sound })
             });
             Ok(known.filter(|row| wanted(row.hash)).collect::<Vec<_>>())
         });
@@ -355,7 +363,12 @@ impl Sink for MemorySink {
     }
 
     fn known(&self, stream: &StreamId, table: &Arc<TableSpec>) -> BoxStream<'static, Result<Vec<KnownRow>>> {
-        self.rows(Step::Known, stream, table, |_| true)
+        self.rows(Step::Known, stream, table, |_| true, false)
+    }
+
+    fn recomputed(&self, stream: &StreamId, table: &Arc<TableSpec>) -> BoxStream<'static, Result<Vec<KnownRow>>> {
+        let looks = self.lock().looks;
+        self.rows(Step::Known, stream, table, |_| true, looks)
     }
 
     fn keys_of(
@@ -364,7 +377,7 @@ impl Sink for MemorySink {
         table: &Arc<TableSpec>,
         hashes: Vec<ContentHash>,
     ) -> BoxStream<'static, Result<Vec<KnownRow>>> {
-        self.rows(Step::Keys, stream, table, |hash| hashes.contains(&hash))
+        self.rows(Step::Keys, stream, table, |hash| hashes.contains(&hash), false)
     }
 
     async fn begin(&self, stream: &StreamId, table: &Arc<TableSpec>) -> Result<MemoryTxn> {

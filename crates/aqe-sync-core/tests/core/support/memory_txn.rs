@@ -6,7 +6,8 @@ use std::sync::atomic::Ordering;
 use aqe_sync_core::hash::KeyHash;
 use aqe_sync_core::meet::{Contested, Settled, Stored};
 use aqe_sync_core::{
-    Applied, Change, Checkpoint, Committed, DeadLetter, Operation, Result, SinkTxn, StreamId, StreamState, TableSpec,
+    Applied, Change, Checkpoint, Committed, DeadLetter, Operation, Result, Row, SinkTxn, StreamId, StreamState,
+    TableSpec,
 };
 
 use super::memory_sink::{Hub, MemorySink, RowId, Step, Turn, Way};
@@ -44,8 +45,12 @@ impl MemoryTxn {
                 let in_step = ours && change.base == Some(stored.row.hash);
                 match operation {
                     Operation::Delete if stored.deleted && alone => {}
-                    Operation::Upsert(row) if ours && row.hash == stored.row.hash => applied.unchanged += 1,
-                    Operation::Upsert(row) if in_step => {
+                    Operation::Upsert(row)
+                        if ours && !in_step && row.hash == stored.row.hash && is_sound(&self.table, &stored) =>
+                    {
+                        applied.unchanged += 1;
+                    }
+                    Operation::Upsert(row) if in_step || ours && row.hash == stored.row.hash => {
                         stored.row = row;
                         self.draft.rows.insert(id, (change.key, stored));
                         applied.updated += 1;
@@ -80,6 +85,12 @@ impl MemoryTxn {
             Ok(Committed { sequence })
         })
     }
+}
+
+/// Whether the columns are what the recorded hash says.
+pub(super) fn is_sound(table: &TableSpec, stored: &Stored) -> bool {
+    let Row { values, extra, hash } = stored.row.clone();
+    Row::new(table, values, extra).hash == hash
 }
 
 impl SinkTxn for MemoryTxn {
