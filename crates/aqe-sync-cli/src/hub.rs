@@ -7,7 +7,7 @@ use std::time::Duration;
 use aqe_cloud::postgres::link::{Address, AddressParts, Connector};
 use aqe_cloud::postgres::schema::{Setup, VectorKind};
 use aqe_cloud::postgres::{HubBuilder, PostgresHub};
-use aqe_cloud::secret::SecretName;
+use aqe_cloud::secret::{Secret, SecretName};
 use aqe_cloud::tunnel::iap::Iap;
 use aqe_cloud::tunnel::{Direct, Forwarded, Gcloud, GoogleCredentials, Instance, Places};
 use aqe_readers::EmbeddedHub;
@@ -131,7 +131,7 @@ pub(crate) fn builder(settings: &Settings) -> Result<HubBuilder, Failure> {
 /// What the address of a database on Google Cloud is made of.
 fn tunnel_parts(tunnel: &Tunnel) -> Result<AddressParts, Failure> {
     let (host, port) = tunnel.place();
-    let parameters = tunnel.parameters.as_deref().unwrap_or_default();
+    let parameters = tunnel.parameters.as_ref().map_or("", Secret::expose);
     let mut parts = AddressParts::parse(&format!("postgres://?{parameters}"))?.host(host).port(port);
     if matches!(tunnel.way, Way::Iap | Way::Gcloud) && !parameters.contains("connect_timeout") {
         parts = parts.connect_timeout(TUNNEL_LIMIT);

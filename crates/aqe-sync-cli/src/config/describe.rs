@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 
+use aqe_cloud::secret::Secret;
 use aqe_sync_core::Deletes;
 use serde::Serialize;
 
@@ -77,8 +78,9 @@ pub(crate) fn entries(settings: &Settings) -> Vec<Entry> {
     list.add("gcp.port", gcp.port.as_ref());
     list.add("gcp.tunnel", gcp.tunnel.as_ref());
     list.add("gcp.relay", gcp.relay.as_ref());
-    let shown =
-        |parameters: &Setting<String>| Setting::new(mask(&format!("?{}", parameters.value)), parameters.origin.clone());
+    let shown = |parameters: &Setting<Secret>| {
+        Setting::new(mask(&format!("?{}", parameters.value.expose())), parameters.origin.clone())
+    };
     list.add("gcp.parameters", gcp.parameters.as_ref().map(shown).as_ref());
     list.add("gcp.secret_manager", gcp.secret_manager.as_ref());
     let variable = |name, set: bool, value| set.then(|| Setting::new(value, Origin::Variable(name)));

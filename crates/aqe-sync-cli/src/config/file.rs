@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use aqe_cloud::secret::SecretName;
+use aqe_cloud::secret::{Secret, SecretName};
 use aqe_sync_core::redact::Redact;
 use aqe_sync_core::report::describe;
 use aqe_sync_core::{Deletes, Environment, Identifier, PolicySpec, tables};
@@ -118,7 +118,7 @@ fn gcp_layer(section: &Section<'_>) -> Result<GcpLayer, Failure> {
         port: section.port("port")?,
         tunnel: section.parsed("tunnel", str::parse)?,
         relay: text("relay")?,
-        parameters: text("parameters")?,
+        parameters: section.parsed("parameters", |text| Ok(Secret::new(text)))?,
         secret_manager: text("secret_manager")?,
     })
 }

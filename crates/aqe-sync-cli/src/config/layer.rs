@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use aqe_cloud::secret::SecretName;
+use aqe_cloud::secret::{Secret, SecretName};
 use aqe_sync_core::{Deletes, Environment, Identifier, PolicySpec};
 
 use super::hub::Hub;
@@ -97,7 +97,7 @@ pub(crate) struct GcpLayer {
     /// Another relay than Google's.
     pub(crate) relay: Option<Setting<String>>,
     /// What would stand behind the `?` of a URL.
-    pub(crate) parameters: Option<Setting<String>>,
+    pub(crate) parameters: Option<Setting<Secret>>,
     /// Another Secret Manager than Google's public address.
     pub(crate) secret_manager: Option<Setting<String>>,
 }

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use aqe_cloud::secret::Secret;
+
 use super::hub::Hub;
 use super::layer::GcpLayer;
 use super::setting::Setting;
@@ -71,7 +73,7 @@ pub(crate) struct Tunnel {
     /// Another relay than Google's.
     pub(crate) relay: Option<String>,
     /// What would stand behind the `?` of a URL.
-    pub(crate) parameters: Option<String>,
+    pub(crate) parameters: Option<Secret>,
 }
 
 impl Tunnel {
@@ -121,7 +123,7 @@ pub(super) fn hub(gcp: &GcpLayer) -> Result<Option<Setting<Hub>>, Failure> {
         database: text(&gcp.database),
         user: text(&gcp.user),
         relay: text(&gcp.relay),
-        parameters: text(&gcp.parameters),
+        parameters: gcp.parameters.as_ref().map(|parameters| parameters.value.clone()),
     };
     Ok(Some(Setting::new(Hub::Tunnel(Box::new(tunnel)), origin)))
 }
