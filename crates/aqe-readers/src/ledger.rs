@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use aqe_sync_core::ledger::{Intent, LedgerEntry, LedgerStream, SourceState, SyncedStream};
+use aqe_sync_core::ledger::{Intent, LedgerEntry, LedgerStream, SourceState};
 use aqe_sync_core::{Environment, Error, ErrorKind, Ledger, Result, SourceName, StreamId, Timestamp, failpoint};
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Transaction, TransactionBehavior, params};
-use serde::{Deserialize, Serialize};
 
 use crate::private::PrivateFolder;
 use crate::sqlite::header;
+use crate::synced;
 use segments::{add_segment, newest, unpack};
 
 /// `aqel` in ASCII.
@@ -277,17 +277,7 @@ impl Ledger for LedgerFile {
             Err(error) if is_damaged(&error) => return Ok(None),
             Err(error) => return Err(ledger_error(&self.name, error)),
         };
-        let Ok(streams) = serde_json::from_str::<Vec<SyncedJson>>(&streams) else { return Ok(None) };
-        let streams = streams.into_iter().map(|synced| SyncedStream {
-            stream: StreamId {
-                environment: environment.clone(),
-                source: source.clone(),
-                stream: synced.stream.as_str().into(),
-            },
-            table: synced.table,
-            sequence: synced.sequence,
-        });
-        Ok(Some(SourceState { fingerprint, streams: streams.collect() }))
+        Ok(synced::read(environment, source, fingerprint, &streams))
     }
 
     fn set_source(&self, environment: &Environment, source: &SourceName, state: Option<&SourceState>) -> Result<()> {
@@ -299,13 +289,7 @@ impl Ledger for LedgerFile {
                     .map(|_| ())
             });
         };
-        let streams = state.streams.iter().map(|synced| SyncedJson {
-            stream: synced.stream.stream.to_string(),
-            table: synced.table.clone(),
-            sequence: synced.sequence,
-        });
-        let streams = serde_json::to_string(&streams.collect::<Vec<_>>())
-            .map_err(|error| Error::internal("stream names could not be written as JSON").caused_by(error))?;
+        let streams = synced::written(state);
         self.write(|transaction| {
             transaction
                 .execute(
@@ -316,13 +300,6 @@ impl Ledger for LedgerFile {
                 .map(|_| ())
         })
     }
-}
-
-#[derive(Serialize, Deserialize)]
-struct SyncedJson {
-    stream: String,
-    table: String,
-    sequence: u64,
 }
 
 fn connect(path: &Path) -> rusqlite::Result<Connection> {

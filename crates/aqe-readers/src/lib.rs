@@ -37,6 +37,7 @@ mod run_lock;
 mod snapshot;
 mod sqlite;
 mod stat;
+mod synced;
 mod worker;
 
 pub use discover::{Discovery, Found, Skipped, discover, find_root};

@@ -4,17 +4,16 @@
 use std::sync::Arc;
 
 use aqe_sync_core::fleet::{Absorbed, AbsorbedStore};
-use aqe_sync_core::ledger::{LedgerEntry, LedgerStream, SourceState, SyncedStream};
+use aqe_sync_core::ledger::{LedgerEntry, LedgerStream, SourceState};
 use aqe_sync_core::{
     Checkpoint, DeadLetter, Environment, Error, ErrorKind, KeyHash, Ledger, Result, Row, SourceName, StreamId,
     StreamState, TableSpec, Timestamp,
 };
 use rusqlite::{OptionalExtension as _, Transaction, params};
-use serde::{Deserialize, Serialize};
 
 use super::number;
 use super::state::PullState;
-use crate::SourceFile;
+use crate::{SourceFile, synced};
 
 /// The part of a [`PullState`] that is about one file: what was absorbed there, for pushes,
 /// and the ledger of pulls to it.
@@ -78,13 +77,6 @@ impl AbsorbedStore for FileNotes {
     }
 }
 
-#[derive(Serialize, Deserialize)]
-struct Synced {
-    stream: String,
-    table: String,
-    sequence: u64,
-}
-
 /// A pull compares with the file itself: only sequences and fingerprints are kept.
 impl Ledger for FileNotes {
     fn load(&self, stream: &StreamId) -> Result<Option<LedgerStream>> {
@@ -112,18 +104,7 @@ impl Ledger for FileNotes {
                 .optional()
         })?;
         let Some((fingerprint, streams)) = found else { return Ok(None) };
-        // What is not what was written is as if nothing were known: everything is read.
-        let Ok(streams) = serde_json::from_str::<Vec<Synced>>(&streams) else { return Ok(None) };
-        let streams = streams.into_iter().map(|synced| SyncedStream {
-            stream: StreamId {
-                environment: environment.clone(),
-                source: source.clone(),
-                stream: synced.stream.as_str().into(),
-            },
-            table: synced.table,
-            sequence: synced.sequence,
-        });
-        Ok(Some(SourceState { fingerprint, streams: streams.collect() }))
+        Ok(synced::read(environment, source, fingerprint, &streams))
     }
 
     fn set_source(&self, environment: &Environment, source: &SourceName, state: Option<&SourceState>) -> Result<()> {
@@ -131,12 +112,7 @@ impl Ledger for FileNotes {
         self.state.write(|transaction| {
             transaction.execute("DELETE FROM sources WHERE file = ?1 AND source_env = ?2 AND source = ?3", of)?;
             let Some(state) = state else { return Ok(()) };
-            let streams = state.streams.iter().map(|synced| Synced {
-                stream: synced.stream.stream.to_string(),
-                table: synced.table.clone(),
-                sequence: synced.sequence,
-            });
-            let streams = serde_json::to_string(&streams.collect::<Vec<_>>()).unwrap_or_default();
+            let streams = synced::written(state);
             transaction.execute(
                 "INSERT INTO sources VALUES (?1, ?2, ?3, ?4, ?5)",
                 params![of[0], of[1], of[2], state.fingerprint, streams],
