@@ -133,9 +133,8 @@ fn rank(table: &TableSpec, a: &Contribution, b: &Contribution) -> Ordering {
     if table.mutability() == Mutability::Immutable {
         let made = |one: &Contribution| of_role(&one.row, &Role::CreatedAt);
         // Without a time comes last, as in SQL.
-        let earlier = (made(b).is_some(), made(b)).cmp(&(made(a).is_some(), made(a)));
         return match (made(a), made(b)) {
-            (Some(_), Some(_)) => earlier,
+            (Some(a), Some(b)) => b.cmp(&a),
             (a, b) => a.is_some().cmp(&b.is_some()),
         }
         .then(by_name);

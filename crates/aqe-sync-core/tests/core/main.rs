@@ -24,6 +24,7 @@ mod modes;
 mod moments;
 mod moving;
 mod own_parts;
+mod own_source;
 mod packs;
 mod policies;
 mod preferences;
