@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use futures::StreamExt as _;
-use futures::stream::{self, BoxStream, Fuse};
+use futures::stream::{self, BoxStream};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -177,7 +177,7 @@ impl<H: FleetHub> FleetSource<H> {
             restore: self.request.restore,
             trust: self.request.trust.clone(),
             places: self.places.clone(),
-            changed: changed.fuse(),
+            changed,
             keys: VecDeque::new(),
             at_once: rows.clamp(1, KEYS),
             done: false,
@@ -261,7 +261,7 @@ struct TableReader<H> {
     restore: bool,
     trust: Trust,
     places: Option<Places>,
-    changed: Fuse<BoxStream<'static, Result<Vec<Key>>>>,
+    changed: BoxStream<'static, Result<Vec<Key>>>,
     keys: VecDeque<Key>,
     at_once: usize,
     done: bool,
@@ -279,7 +279,7 @@ impl<H: FleetHub> TableReader<H> {
         let number = self.keys.len().min(self.at_once);
         let mut keys: Vec<Key> = self.keys.drain(..number).collect();
         // Fewer than wanted are there only once nothing more comes.
-        self.done = number < self.at_once || (self.keys.is_empty() && self.changed.is_done());
+        self.done = number < self.at_once;
         if let Some(places) = &self.places {
             keys.retain(|key| places(&self.table, key));
         }

@@ -12,6 +12,7 @@ mod encodings;
 mod faults;
 mod fleet;
 mod fleet_simulation;
+mod fleet_source;
 mod instances;
 mod json;
 mod lanes;
