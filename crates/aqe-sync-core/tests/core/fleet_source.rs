@@ -94,7 +94,9 @@ fn gone(contribution: Contribution) -> Contribution {
 
 fn versions(of: &[(&str, i64)]) -> VersionVector {
     let mut vector = VersionVector::default();
-    of.iter().for_each(|(environment, version)| vector.set((*environment).into(), *version));
+    for (environment, version) in of {
+        vector.set((*environment).into(), *version);
+    }
     vector
 }
 

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use aqe_sync_core::fleet::{Absorbed, AbsorbedStore, OwnSource, Shown, Written};
 use aqe_sync_core::{
-    Batch, BatchLimits, Error, ErrorKind, Key, KeyHash, ReadRequest, Record, Result, Row, Source, TableSpec, Value,
+    Batch, BatchLimits, Error, ErrorKind, Key, KeyHash, PackedRecords, ReadRequest, Record, Result, Row, Source,
+    TableSpec, Value,
 };
 use futures::StreamExt as _;
 use futures::executor::block_on;
@@ -123,7 +124,7 @@ fn a_stream_that_nothing_was_written_into_passes_as_it_is() {
     let store = Arc::new(Pulled { concerns: Some("elsewhere"), ..store(&[("2", None)]) });
     let own = OwnSource::new(Box::new(source(&BODIES).packed()), Arc::clone(&store) as _);
     let batches = read(&own).expect("readable");
-    let passed: usize = batches.iter().filter_map(|batch| batch.packed.as_ref()).map(|packed| packed.len()).sum();
+    let passed: usize = batches.iter().filter_map(|batch| batch.packed.as_ref()).map(PackedRecords::len).sum();
     assert_eq!((passed, store.asked.load(Ordering::Relaxed)), (5, 0));
     assert_eq!(own.notes(), [""; 0]);
 }
