@@ -1,0 +1,84 @@
+//! The model as an embedder.
+
+use aqe_sync_core::{Embedder, Error, ErrorKind, Result};
+
+use crate::DIMENSION;
+use crate::folder::{ModelFile, ModelFolder};
+use crate::tokens::Tokens;
+
+#[cfg(feature = "candle")]
+use crate::bert::Bert;
+#[cfg(feature = "ort")]
+use crate::onnx::Onnx;
+
+/// all-MiniLM-L6-v2: 384 numbers of length one, from the first 256 tokens.
+///
+/// Its [identity](Embedder::model_id) names the weights, so that vectors of other weights are
+/// never compared with its own. Texts of similar length are computed together, without padding.
+/// A text without any token beyond its ends (an empty one) has a vector like any other.
+pub struct MiniLm {
+    tokens: Tokens,
+    backend: Backend,
+    id: String,
+}
+
+enum Backend {
+    #[cfg(feature = "candle")]
+    Candle(Bert),
+    #[cfg(feature = "ort")]
+    Onnx(Onnx),
+}
+
+impl MiniLm {
+    /// Reads the model, with ONNX Runtime where the feature `ort` is on, else in pure Rust.
+    ///
+    /// # Errors
+    /// When its files cannot be read or are damaged, or ONNX Runtime is not there.
+    pub fn open(folder: &ModelFolder) -> Result<Self> {
+        let (tokenizer, _) = folder.read(ModelFile::TOKENIZER)?;
+        let tokens = Tokens::parse(&tokenizer)?;
+        #[cfg(feature = "ort")]
+        let (backend, hash) = {
+            let file = folder.file(ModelFile::ONNX);
+            (Backend::Onnx(Onnx::open(&file)?), "onnx".to_owned())
+        };
+        #[cfg(not(feature = "ort"))]
+        let (backend, hash) = {
+            let (weights, hash) = folder.read(ModelFile::WEIGHTS)?;
+            (Backend::Candle(Bert::load(&weights)?), hash)
+        };
+        Ok(Self { tokens, backend, id: identity(&hash) })
+    }
+}
+
+/// How the model is named beside every vector: name, the beginning of its weights' SHA-256,
+/// pooling, normalisation, tokens looked at.
+fn identity(hash: &str) -> String {
+    let hash = hash.get(..12).unwrap_or(hash);
+    format!("all-MiniLM-L6-v2@{hash}/mean/l2/{}", crate::MAX_TOKENS)
+}
+
+impl Embedder for MiniLm {
+    fn dimension(&self) -> usize {
+        DIMENSION
+    }
+
+    fn model_id(&self) -> &str {
+        &self.id
+    }
+
+    fn embed(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>> {
+        let tokens: Vec<Vec<u32>> = texts.iter().map(|text| self.tokens.of(text)).collect::<Result<_>>()?;
+        let vectors = match &self.backend {
+            #[cfg(feature = "candle")]
+            Backend::Candle(bert) => bert.embed(&tokens)?,
+            #[cfg(feature = "ort")]
+            Backend::Onnx(onnx) => onnx.embed(&tokens)?,
+        };
+        if vectors.iter().flatten().any(|number| !number.is_finite()) {
+            return Err(Error::new(ErrorKind::Malformed, "the embedding model computes numbers that are none")
+                .advice("its weights are damaged: fetch them anew"));
+        }
+        Ok(vectors)
+    }
+}
