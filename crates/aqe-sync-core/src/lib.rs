@@ -27,7 +27,7 @@
 
 mod account;
 mod conversion;
-mod embed;
+pub mod embed;
 pub mod engine;
 mod error;
 pub mod failpoint;
@@ -41,6 +41,7 @@ pub mod plan;
 pub mod record;
 pub mod redact;
 pub mod schema;
+pub mod search;
 pub mod sink;
 pub mod source;
 pub mod tables;

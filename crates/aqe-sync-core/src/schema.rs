@@ -48,7 +48,7 @@ pub enum Role {
     UpdatedAt,
     /// A vector of this record's text.
     Embedding,
-    /// Text that says what the record is about: what search embeds.
+    /// Text that tells one record from another of the same id.
     SearchText,
 }
 
@@ -104,6 +104,7 @@ pub struct TableSpec {
     deletes: Deletes,
     mutability: Mutability,
     policy: PolicySpec,
+    text: Vec<usize>,
     digest: u64,
 }
 
@@ -117,6 +118,7 @@ impl TableSpec {
             deletes: Deletes::Tombstone,
             mutability: Mutability::Mutable,
             policy: PolicySpec::default(),
+            text: Vec::new(),
             problem: None,
         }
     }
@@ -161,6 +163,12 @@ impl TableSpec {
         &self.policy
     }
 
+    /// Where the columns stand whose text says what a record is about, in the order in which it
+    /// is read: what search embeds. See [`crate::embed::text_of`].
+    pub fn text_columns(&self) -> &[usize] {
+        &self.text
+    }
+
     /// A number that changes whenever a record could be converted differently.
     pub fn digest(&self) -> u64 {
         self.digest
@@ -194,6 +202,7 @@ pub struct TableBuilder {
     deletes: Deletes,
     mutability: Mutability,
     policy: PolicySpec,
+    text: Vec<String>,
     problem: Option<String>,
 }
 
@@ -283,6 +292,14 @@ impl TableBuilder {
         self
     }
 
+    /// Names the columns whose text says what a record is about, in the order in which it is
+    /// read: columns of text or JSON, key columns included.
+    #[must_use]
+    pub fn text(mut self, columns: &[&str]) -> Self {
+        self.text = columns.iter().map(|&name| name.to_owned()).collect();
+        self
+    }
+
     fn note(&mut self, problem: String) {
         self.problem.get_or_insert(problem);
     }
@@ -290,8 +307,8 @@ impl TableBuilder {
     /// Checks and finishes the table.
     ///
     /// # Errors
-    /// When it has no key, a name is unusable or used twice, or a rate's
-    /// counter does not exist.
+    /// When it has no key, a name is unusable or used twice, a rate's
+    /// counter does not exist, or a text column does not.
     pub fn build(self) -> Result<Arc<TableSpec>> {
         let invalid = |problem: String| Error::new(ErrorKind::Invalid, problem).context("table", &self.name);
         if let Some(problem) = self.problem.clone() {
@@ -309,6 +326,16 @@ impl TableBuilder {
                 return Err(invalid(format!("rate {} is weighed by {weight}, which does not exist", column.name)));
             }
         }
+        let mut text = Vec::with_capacity(self.text.len());
+        for name in &self.text {
+            match self.columns.iter().position(|column| column.name.as_str() == name) {
+                Some(position) if matches!(self.columns[position].kind, ColumnType::Text | ColumnType::Json) => {
+                    text.push(position);
+                }
+                Some(_) => return Err(invalid(format!("text column {name} holds neither text nor JSON"))),
+                None => return Err(invalid(format!("text column {name} does not exist"))),
+            }
+        }
         let mut name_order: Vec<usize> = (0..self.columns.len()).collect();
         name_order.sort_by(|a, b| self.columns[*a].name.cmp(&self.columns[*b].name));
         let digest = xxh3_64(format!("{:?}{:?}", self.columns, self.key_columns).as_bytes());
@@ -320,6 +347,7 @@ impl TableBuilder {
             deletes: self.deletes,
             mutability: self.mutability,
             policy: self.policy,
+            text,
             digest,
         }))
     }

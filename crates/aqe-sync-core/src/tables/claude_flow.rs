@@ -27,6 +27,7 @@ fn memory() -> TableBuilder {
         .role(Role::Embedding)
         .column("embedding_model", ColumnType::Text)
         .column("embedding_dimensions", ColumnType::Int)
+        .text(&["key", "value"])
 }
 
 fn workers() -> TableBuilder {

@@ -16,6 +16,7 @@ pub(super) fn tables() -> Vec<TableBuilder> {
         .updated_at()
         .column("expires_at", ColumnType::Timestamp)
         .column("embedding", MINILM)
-        .role(Role::Embedding);
+        .role(Role::Embedding)
+        .text(&["key", "value"]);
     vec![memory_entries]
 }

@@ -37,6 +37,7 @@ fn patterns() -> TableBuilder {
         .column("embedding", MINILM)
         .role(Role::Embedding)
         .column("embedding_model", ColumnType::Text)
+        .text(&["name", "pattern", "description", "condition", "action", "template", "pattern_data"])
         .policy(complement_then_confidence())
 }
 
@@ -65,6 +66,7 @@ fn qe_patterns() -> TableBuilder {
         .column("embedding", MINILM)
         .role(Role::Embedding)
         .columns(ColumnType::Text, &["embedding_model", "embedding_space_id"])
+        .text(&["name", "description", "template_json"])
         .policy(complement_then_confidence())
 }
 

@@ -28,6 +28,7 @@ fn actions() -> TableBuilder {
         .created_at()
         .updated_at()
         .policy(PolicySpec::SourcePriority)
+        .text(&["name", "description"])
 }
 
 /// The union of the four shapes of 2.x and that of 3.x.
@@ -48,4 +49,5 @@ fn plans() -> TableBuilder {
         .columns(ColumnType::Timestamp, &["started_at", "executed_at"])
         .column("completed_at", ColumnType::Timestamp)
         .role(crate::Role::UpdatedAt)
+        .text(&["goal_id", "goal_state"])
 }
