@@ -17,7 +17,7 @@ use super::{EmbeddedHub, Sending, convert};
 const BATCH: usize = 1_000;
 
 /// The hub's own audit rows are nobody's memory.
-const AUDIT: &str = aqe_sync_core::audit::SOURCE;
+pub(super) const AUDIT: &str = aqe_sync_core::audit::SOURCE;
 
 impl FleetHub for EmbeddedHub {
     async fn standing(&self) -> Result<Standing> {
@@ -181,7 +181,7 @@ fn contributions(connection: &Connection, table: &TableSpec, keys: &[Key]) -> Re
     Ok(all)
 }
 
-fn contribution(table: &TableSpec, row: &rusqlite::Row<'_>) -> rusqlite::Result<Contribution> {
+pub(super) fn contribution(table: &TableSpec, row: &rusqlite::Row<'_>) -> rusqlite::Result<Contribution> {
     const OWN: usize = 5;
     let values = table.columns().iter().enumerate();
     let values = values.map(|(position, column)| read(row, OWN + position, column.kind)).collect::<Result<_, _>>()?;
@@ -259,7 +259,7 @@ fn kept(
 }
 
 /// A table that nobody has sent anything to need not be there.
-fn exists(connection: &Connection, table: &TableSpec) -> rusqlite::Result<bool> {
+pub(super) fn exists(connection: &Connection, table: &TableSpec) -> rusqlite::Result<bool> {
     let sql = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1";
     let found: Option<i64> = connection.query_row(sql, [table.name().as_str()], |row| row.get(0)).optional()?;
     Ok(found.is_some())

@@ -1,5 +1,6 @@
 //! The embedded hub: one SQLite file, the same engine, the same catalogue.
 
+mod code;
 mod codec;
 mod conflicts;
 mod doubles;
@@ -8,6 +9,7 @@ mod overview;
 mod schema;
 mod statements;
 mod txn;
+mod vectors;
 mod views;
 
 use std::path::{Path, PathBuf};
