@@ -135,7 +135,7 @@ type Sender<T> = mpsc::Sender<Result<Vec<T>>>;
 
 impl PostgresHub {
     /// What a job sends while it runs, then its error.
-    fn stream<T, F>(&self, job: F) -> BoxStream<'static, Result<Vec<T>>>
+    pub(super) fn stream<T, F>(&self, job: F) -> BoxStream<'static, Result<Vec<T>>>
     where
         T: Send + 'static,
         F: FnOnce(Arc<Connections>, Sender<T>) -> BoxFuture<'static, Result<()>> + Send + 'static,

@@ -7,6 +7,7 @@ mod conflicts;
 mod connections;
 mod deliver;
 pub mod doctor;
+mod embedding;
 #[cfg(feature = "failpoints")]
 pub mod failpoint;
 mod failure;
@@ -16,6 +17,7 @@ mod hub;
 pub mod isolation;
 mod lane;
 pub mod link;
+mod near;
 mod order;
 mod overview;
 mod push;

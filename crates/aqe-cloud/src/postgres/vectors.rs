@@ -27,6 +27,26 @@ impl Vectors {
         self.flavour.kind()
     }
 
+    /// The extension's version; empty where there is none.
+    pub(crate) fn version(&self) -> &str {
+        self.flavour.extension().map_or("", |extension| extension.version.as_str())
+    }
+
+    /// Whether the extension has an index for cosine distance.
+    pub(crate) fn has_hnsw(&self) -> bool {
+        self.flavour.has_hnsw()
+    }
+
+    /// A function or operator class of the extension, whatever the search path.
+    pub(crate) fn function(&self, name: &str) -> String {
+        self.flavour.qualified(name)
+    }
+
+    /// An operator of the extension, whatever the search path.
+    pub(crate) fn operator(&self, name: &str) -> String {
+        format!("OPERATOR({})", self.flavour.qualified(name))
+    }
+
     /// The SQL type of a column.
     pub(crate) fn column_type(&self, column: ColumnType) -> String {
         sql_type(column, &self.flavour)

@@ -118,7 +118,7 @@ impl Flavour {
     }
 
     /// Whether it can index embeddings: pgvector learned that with 0.5.
-    pub(super) fn has_hnsw(&self) -> bool {
+    pub(in crate::postgres) fn has_hnsw(&self) -> bool {
         self.extension.as_ref().is_some_and(|extension| extension.has_hnsw)
     }
 

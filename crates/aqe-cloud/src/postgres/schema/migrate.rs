@@ -16,7 +16,7 @@ use super::present::Applied;
 pub(super) const WRITER: &str = concat!("aqe-sync ", env!("CARGO_PKG_VERSION"));
 
 /// Tables that belong to the hub itself.
-pub(super) const OWN_TABLES: [&str; 10] = [
+pub(super) const OWN_TABLES: [&str; 12] = [
     "hub_info",
     "schema_migrations",
     "sync_state",
@@ -27,20 +27,23 @@ pub(super) const OWN_TABLES: [&str; 10] = [
     "fleet_excluded",
     "fleet_kept",
     "environments",
+    "vectors",
+    "vector_progress",
 ];
 
 struct Migration {
     name: &'static str,
-    /// `{schema}` stands for the quoted schema.
+    /// `{schema}` stands for the quoted schema, `{vector}` for the type of vectors.
     sql: &'static str,
 }
 
 /// Once published, an upgrade's text never changes.
-const MIGRATIONS: [Migration; 4] = [
+const MIGRATIONS: [Migration; 5] = [
     Migration { name: "progress", sql: include_str!("migrations/0001_progress.sql") },
     Migration { name: "exceptions", sql: include_str!("migrations/0002_exceptions.sql") },
     Migration { name: "fleet", sql: include_str!("migrations/0003_fleet.sql") },
     Migration { name: "environments", sql: include_str!("migrations/0004_environments.sql") },
+    Migration { name: "vectors", sql: include_str!("migrations/0005_vectors.sql") },
 ];
 
 fn checksum(sql: &str) -> String {
@@ -98,6 +101,10 @@ pub(super) fn statements(
 ) -> String {
     let name = schema.quoted().to_string();
     let tag = dollar_tag(&name);
+    let vector_type = match flavour.kind() {
+        VectorKind::None => "real[]".to_owned(),
+        kind => flavour.qualified(kind.type_name()),
+    };
     let mut sql = String::new();
     // CREATE SCHEMA IF NOT EXISTS asks for the privilege also where there is nothing to do.
     let _ = write!(
@@ -117,7 +124,7 @@ pub(super) fn statements(
             "DO {tag} BEGIN\nIF NOT EXISTS (SELECT FROM {name}.schema_migrations WHERE number = {number}) THEN\n\
              {}INSERT INTO {name}.schema_migrations (number, name, checksum, applied_at, applied_by)\n  \
              VALUES ({number}, '{}', '{}', now(), '{WRITER}');\nEND IF;\nEND {tag};\n",
-            migration.sql.replace("{schema}", &name),
+            migration.sql.replace("{schema}", &name).replace("{vector}", &vector_type),
             migration.name,
             checksum(migration.sql),
         );

@@ -24,7 +24,7 @@ mod write;
 
 pub(crate) use array::Array;
 pub(crate) use copy::CopyRows;
-pub(crate) use read::{columns, json, moment};
+pub(crate) use read::{Raw, columns, json, moment, read};
 pub(crate) use write::{Wire, put};
 
 /// Microseconds from 1970-01-01 to 2000-01-01.
