@@ -55,6 +55,10 @@ pub(crate) enum Command {
     Fleet(FleetCommand),
     /// Lists what conflicted and which rule decided, and puts the other version in force
     Conflicts(ConflictsFlags),
+    /// Finds what was learned, in any environment, by meaning and by words
+    Search(SearchFlags),
+    /// Computes the vectors that searches by meaning go by, of what is new or changed in the hub
+    Embed(EmbedFlags),
     /// Prepares a project: the hub with all its tables, and a commented configuration file
     Init(InitFlags),
     /// Gives environments logins of their own, each of which may write that environment only
@@ -134,6 +138,12 @@ pub(crate) struct VerifyFlags {
     /// Send exactly the records that differ, delete what only the hub has, and compare again
     #[arg(long)]
     pub(crate) repair: bool,
+    /// Compare what the hub's index of vectors finds with what an exact search finds
+    #[arg(long, conflicts_with_all = ["deep", "repair"])]
+    pub(crate) vectors: bool,
+    /// So many vectors are looked for
+    #[arg(long, value_name = "N", default_value_t = 100, requires = "vectors")]
+    pub(crate) sample: usize,
     /// Allow a repair to mark more than half of a stream's records as deleted
     #[arg(long, requires = "repair")]
     pub(crate) allow_mass_delete: bool,
@@ -186,6 +196,18 @@ pub(crate) enum FleetCommand {
         #[arg(long, value_name = "N", default_value_t = 50)]
         limit: usize,
     },
+    /// Lists records of different environments that say the same: proposals, nothing is merged
+    Similar {
+        /// The hub table [default: all whose records say how sure anybody is]
+        #[arg(long, value_name = "TABLE")]
+        table: Option<String>,
+        /// How near they have to be: the cosine of their vectors, 0 to 1
+        #[arg(long, value_name = "NUMBER", default_value_t = 0.9, value_parser = share)]
+        least: f64,
+        /// Show so many pairs at most
+        #[arg(long, value_name = "N", default_value_t = 50)]
+        limit: usize,
+    },
     /// Stops listening to an environment: the next pulls take its influence back
     Exclude {
         /// Its name
@@ -196,6 +218,57 @@ pub(crate) enum FleetCommand {
         /// Its name
         environment: String,
     },
+}
+
+/// Flags of `search`.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Search")]
+pub(crate) struct SearchFlags {
+    /// What to look for
+    #[arg(required_unless_present = "like", conflicts_with = "like")]
+    pub(crate) text: Option<String>,
+    /// Find what is like this record: its key; several parts as a JSON array
+    #[arg(long, value_name = "KEY")]
+    pub(crate) like: Option<String>,
+    /// Show so many at most
+    #[arg(short = 'k', long = "count", value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    pub(crate) count: u16,
+    /// Only in these hub tables
+    #[arg(long, visible_alias = "tables", value_name = "A,B", value_delimiter = ',')]
+    pub(crate) table: Vec<String>,
+    /// Only what its environment is so sure of, 0 to 1; what nobody said it of is left out
+    #[arg(long, value_name = "NUMBER", value_parser = share)]
+    pub(crate) min_confidence: Option<f64>,
+    /// Look at every vector, whatever index the hub has
+    #[arg(long)]
+    pub(crate) exact: bool,
+    /// The folder with the embedding model [variable: AQE_MODEL_DIR]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) model_dir: Option<PathBuf>,
+}
+
+/// A number from 0 to 1.
+fn share(text: &str) -> Result<f64, String> {
+    let number = text.parse::<f64>().ok().filter(|number| (0.0..=1.0).contains(number));
+    number.ok_or_else(|| "expected a number from 0 to 1".to_owned())
+}
+
+/// Flags of `embed`.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Embed")]
+pub(crate) struct EmbedFlags {
+    /// Count what would be done, and write nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Only rows of these hub tables
+    #[arg(long, visible_alias = "tables", value_name = "A,B", value_delimiter = ',')]
+    pub(crate) table: Vec<String>,
+    /// Then build an index for them, where the hub has one that can be relied on (pgvector)
+    #[arg(long, conflicts_with = "dry_run")]
+    pub(crate) index: bool,
+    /// The folder with the embedding model [variable: AQE_MODEL_DIR]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) model_dir: Option<PathBuf>,
 }
 
 /// Flags of `conflicts`.

@@ -6,6 +6,7 @@ mod config;
 mod exit;
 mod health;
 mod hub;
+mod model;
 mod output;
 mod password;
 mod project;
@@ -113,6 +114,8 @@ fn execute(
         Command::Pull(flags) => command::pull::run(&context, &flags),
         Command::Fleet(what) => command::fleet::run(&context, &what),
         Command::Conflicts(flags) => command::conflicts::run(&context, &flags),
+        Command::Search(flags) => command::search::run(&context, &flags),
+        Command::Embed(flags) => command::embed::run(&context, &flags),
         Command::Init(flags) => command::init::run(&context, flags),
         Command::Env(what) => command::env::run(&context, &what),
     }

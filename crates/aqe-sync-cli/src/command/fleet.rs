@@ -39,6 +39,7 @@ fn opened(context: &Context<'_>, what: &FleetCommand) -> Result<Exit, Failure> {
     with_hub!(hub, hub => match what {
         FleetCommand::Show { key, table } => show(context, &hub, key, table.as_deref()),
         FleetCommand::Conflicts { table, limit } => conflicts(context, &hub, table.as_deref(), *limit),
+        FleetCommand::Similar { table, least, limit } => super::search::similar(context, &hub, table.as_deref(), *least, *limit),
         FleetCommand::Exclude { environment } => exclude(context, &hub, environment, true),
         FleetCommand::Include { environment } => exclude(context, &hub, environment, false),
     })
@@ -123,7 +124,7 @@ fn show<H: FleetHub>(context: &Context<'_>, hub: &H, key: &str, table: Option<&s
 }
 
 /// A key as somebody types it: its text, or a JSON array of its parts.
-fn key_of(table: &TableSpec, text: &str) -> Option<Key> {
+pub(super) fn key_of(table: &TableSpec, text: &str) -> Option<Key> {
     let columns = table.key_columns();
     let parts = match (columns, Key::from_json(text)) {
         (_, Some(key)) if key.values().len() == columns.len() => key.values().to_vec(),

@@ -3,10 +3,12 @@
 pub(crate) mod config;
 pub(crate) mod conflicts;
 pub(crate) mod doctor;
+pub(crate) mod embed;
 pub(crate) mod env;
 pub(crate) mod fleet;
 pub(crate) mod init;
 pub(crate) mod pull;
+pub(crate) mod search;
 pub(crate) mod status;
 pub(crate) mod sync;
 pub(crate) mod verify;

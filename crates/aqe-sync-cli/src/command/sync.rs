@@ -12,11 +12,12 @@ use futures::executor::block_on;
 use serde::Serialize;
 
 use super::Context;
+use super::embed::Embedded;
 use crate::args::SyncFlags;
 use crate::config::Settings;
 use crate::exit::{Exit, Failure};
 use crate::hub::{self, OpenHub, Purpose, with_hub};
-use crate::output::{Progress, Verbosity, account, plan};
+use crate::output::{Progress, Verbosity, account, counted, plan};
 use crate::{project, sources};
 use aqe_readers::{LedgerFile, Skipped};
 
@@ -33,6 +34,16 @@ struct Account<'a> {
     /// What was taken from the fleet afterwards.
     #[serde(skip_serializing_if = "Option::is_none")]
     pull: Option<&'a Report>,
+    /// What was embedded afterwards.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    embed: Option<&'a Embedded>,
+}
+
+/// What followed the sync itself.
+#[derive(Default)]
+struct Afterwards {
+    pulled: Option<Report>,
+    embedded: Option<Embedded>,
 }
 
 /// A file that was found and is not read, because another stands for it.
@@ -53,17 +64,17 @@ fn is_false(value: &bool) -> bool {
 /// When nothing could be tried at all; what failed on the way is in the account.
 pub(crate) fn run(context: &Context<'_>, flags: SyncFlags) -> Result<Exit, Failure> {
     let mut skipped = Vec::new();
-    let mut pulled = None;
+    let mut afterwards = Afterwards::default();
     let redact = context.settings.redact()?;
-    let report = match sync(context, flags, redact.clone(), &mut skipped, &mut pulled) {
+    let report = match sync(context, flags, redact.clone(), &mut skipped, &mut afterwards) {
         Ok(report) => report,
         Err(failure) if failure.exit == Exit::Usage => return Err(failure),
         Err(failure) => failed(context, flags, failure.message),
     };
     let skipped = skipped.iter().map(|left| LeftOut { source: left.name.as_str(), reason: &left.reason }).collect();
-    let pull = pulled.as_ref();
+    let (pull, embed) = (afterwards.pulled.as_ref(), afterwards.embedded.as_ref());
     let redacted = redact.map_or(0, |redact| redact.replaced().load(Ordering::Relaxed));
-    context.terminal.json(&Account { report: &report, skipped, redacted, dry_run: flags.dry_run, pull })?;
+    context.terminal.json(&Account { report: &report, skipped, redacted, dry_run: flags.dry_run, pull, embed })?;
     tell(context, flags, &report)?;
     let mut status = report.status;
     if let Some(pulled) = pull {
@@ -71,17 +82,20 @@ pub(crate) fn run(context: &Context<'_>, flags: SyncFlags) -> Result<Exit, Failu
         super::pull::tell(context, pulled, flags.dry_run)?;
         status = status.max(pulled.status);
     }
+    if let Some(embedded) = embed.filter(|embedded| embedded.embedded > 0) {
+        context.terminal.result(&format!("{} embedded", counted(embedded.embedded, "row")))?;
+    }
     Ok(status.into())
 }
 
-/// Syncs, and says in `skipped` what was left out, however it ends, and in `pulled` what was
-/// taken from the fleet.
+/// Syncs, and says in `skipped` what was left out, however it ends, and in `afterwards` what
+/// followed.
 fn sync(
     context: &Context<'_>,
     flags: SyncFlags,
     redact: Option<Arc<Redact>>,
     skipped: &mut Vec<Skipped>,
-    pulled: &mut Option<Report>,
+    afterwards: &mut Afterwards,
 ) -> Result<Report, Failure> {
     hub::check(context.settings)?;
     let mut chosen = sources::choose(context.settings, context.terminal)?;
@@ -108,7 +122,10 @@ fn sync(
         let report = push(context, hub.as_ref(), &ledger, options, &sources)?;
         if flags.bidirectional && report.error.is_none() {
             let wanted = super::pull::settled(context, flags.mode() == Mode::Full)?;
-            *pulled = Some(super::pull::pull(context, &hub, &targets, &wanted, flags.dry_run)?);
+            afterwards.pulled = Some(super::pull::pull(context, &hub, &targets, &wanted, flags.dry_run)?);
+        }
+        if !flags.dry_run && report.error.is_none() {
+            afterwards.embedded = super::embed::after_sync(context, hub.as_ref());
         }
         Ok(report)
     })

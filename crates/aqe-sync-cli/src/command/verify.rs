@@ -27,6 +27,12 @@ enum Outcome {
 /// # Errors
 /// When there is no hub, or it cannot be read.
 pub(crate) fn run(context: &Context<'_>, flags: VerifyFlags) -> Result<Exit, Failure> {
+    if flags.vectors {
+        return match super::search::verify(context, flags.sample) {
+            Err(failure) => context.failed(failure),
+            done => done,
+        };
+    }
     let outcome = match compare(context, flags) {
         Ok(outcome) => outcome,
         Err(failure) => return context.failed(failure),

@@ -63,6 +63,12 @@ pub(crate) fn entries(settings: &Settings) -> Vec<Entry> {
     list.add_list("pull.tables", pull.tables.as_ref().unwrap_or(&every), "all");
     list.add("pull.min_confidence", pull.min_confidence.as_ref());
     list.add("pull.min_environments", pull.min_environments.as_ref());
+    let embed = &settings.embed;
+    list.add("embed.on_sync", Some(embed.on_sync.as_ref().unwrap_or(&Setting::default(false))));
+    let shown = embed.model_dir.as_ref().map(|dir| Setting::new(dir.value.display().to_string(), dir.origin.clone()));
+    list.add("embed.model_dir", shown.as_ref());
+    list.add("embed.download", Some(embed.download.as_ref().unwrap_or(&Setting::default(true))));
+    list.add("embed.url", embed.url.as_ref());
     let redact = &settings.redact;
     list.add("redact.enabled", Some(redact.enabled.as_ref().unwrap_or(&Setting::default(true))));
     list.add_list("redact.allow", redact.allow.as_ref().unwrap_or(&every), "none");

@@ -1,7 +1,7 @@
 //! The configuration file: every key is known, all others are refused.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use aqe_cloud::secret::{Secret, SecretName};
 use aqe_sync_core::redact::Redact;
@@ -10,15 +10,16 @@ use aqe_sync_core::{Deletes, Environment, Identifier, PolicySpec, tables};
 use toml::de::DeTable;
 
 use super::hub::Hub;
-use super::layer::{PostgresLayer, PullLayer, RedactLayer};
+use super::layer::{EmbedLayer, PostgresLayer, PullLayer, RedactLayer};
 use super::nearest::nearest;
 use super::secret::mask;
 use super::section::{File, Section};
 use super::{GcpLayer, Layer, TableSettings};
 use crate::exit::Failure;
 
-const TOP: [&str; 10] =
-    ["env", "hub", "sources", "tables", "batch", "allow_mass_delete", "gcp", "postgres", "pull", "redact"];
+const TOP: [&str; 11] =
+    ["env", "hub", "sources", "tables", "batch", "allow_mass_delete", "gcp", "postgres", "pull", "redact", "embed"];
+const EMBED: [&str; 4] = ["on_sync", "model_dir", "download", "url"];
 const PULL: [&str; 3] = ["tables", "min_confidence", "min_environments"];
 const REDACT: [&str; 4] = ["enabled", "allow", "allow_tables", "patterns"];
 const SOURCES: [&str; 2] = ["include", "exclude"];
@@ -96,6 +97,15 @@ pub(super) fn parse(text: &str, path: &Path, root: &Path, home: Option<&Path>) -
             Some(section) => redact_layer(&section)?,
             None => RedactLayer::default(),
         },
+        embed: match top.section("embed", &EMBED)? {
+            Some(section) => EmbedLayer {
+                on_sync: section.boolean("on_sync")?,
+                model_dir: section.parsed("model_dir", |text| folder(text, root, home))?,
+                download: section.boolean("download")?,
+                url: section.parsed("url", address)?,
+            },
+            None => EmbedLayer::default(),
+        },
     })
 }
 
@@ -104,6 +114,24 @@ fn optional<T>(
     get: impl FnOnce(&Section<'_>) -> Result<Option<T>, Failure>,
 ) -> Result<Option<T>, Failure> {
     section.map_or(Ok(None), get)
+}
+
+/// A folder: relative to the root, or to the home folder.
+fn folder(text: &str, root: &Path, home: Option<&Path>) -> Result<PathBuf, String> {
+    match (text.strip_prefix("~/"), home) {
+        (Some(rest), Some(home)) => Ok(home.join(rest)),
+        (Some(_), None) => Err("~/ cannot be expanded, as there is no home directory: give the whole path".to_owned()),
+        (None, _) if text.trim().is_empty() => Err("a folder has a name".to_owned()),
+        (None, _) => Ok(root.join(text)),
+    }
+}
+
+/// Where the model is fetched from. No secret belongs in it, as it is shown.
+fn address(text: &str) -> Result<String, String> {
+    if text.contains('@') {
+        return Err("the address of the model takes no user and no password".to_owned());
+    }
+    Ok(text.to_owned())
 }
 
 fn gcp_layer(section: &Section<'_>) -> Result<GcpLayer, Failure> {

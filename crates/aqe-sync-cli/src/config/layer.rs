@@ -1,6 +1,7 @@
 //! One layer of the configuration, and how layers lie over each other.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use aqe_cloud::secret::{Secret, SecretName};
 use aqe_sync_core::{Deletes, Environment, Identifier, PolicySpec};
@@ -36,6 +37,21 @@ pub(crate) struct Layer {
     pub(super) pull: PullLayer,
     /// What is taken out of what is sent.
     pub(super) redact: RedactLayer,
+    /// How text becomes vectors.
+    pub(super) embed: EmbedLayer,
+}
+
+/// What a layer says about embeddings.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct EmbedLayer {
+    /// Whether a sync embeds what it sent.
+    pub(crate) on_sync: Option<Setting<bool>>,
+    /// The folder that holds the model.
+    pub(crate) model_dir: Option<Setting<PathBuf>>,
+    /// Whether the model is fetched where there is none.
+    pub(crate) download: Option<Setting<bool>>,
+    /// Where from, instead of where it is published.
+    pub(crate) url: Option<Setting<String>>,
 }
 
 /// What a layer says about credentials in what is sent.
@@ -160,6 +176,12 @@ impl Layer {
                 allow: self.redact.allow.or(below.redact.allow),
                 allow_tables: self.redact.allow_tables.or(below.redact.allow_tables),
                 patterns: self.redact.patterns.or(below.redact.patterns),
+            },
+            embed: EmbedLayer {
+                on_sync: self.embed.on_sync.or(below.embed.on_sync),
+                model_dir: self.embed.model_dir.or(below.embed.model_dir),
+                download: self.embed.download.or(below.embed.download),
+                url: self.embed.url.or(below.embed.url),
             },
         }
     }

@@ -24,7 +24,7 @@ use aqe_sync_core::{BatchLimits, Environment};
 
 pub(crate) use describe::{Entry, entries};
 pub(crate) use hub::Hub;
-use layer::{GcpLayer, Layer, PostgresLayer, PullLayer, RedactLayer, TableSettings};
+use layer::{EmbedLayer, GcpLayer, Layer, PostgresLayer, PullLayer, RedactLayer, TableSettings};
 pub(crate) use setting::{Origin, Setting};
 pub(crate) use tunnel::{Tunnel, Way};
 pub(crate) use variables::Variables;
@@ -64,6 +64,8 @@ pub(crate) struct Settings {
     pub(crate) postgres: PostgresLayer,
     /// What is taken from the fleet.
     pub(crate) pull: PullLayer,
+    /// How text becomes vectors.
+    pub(crate) embed: EmbedLayer,
     /// What is taken out of what is sent.
     redact: RedactLayer,
     /// What `PGPASSWORD` holds.
@@ -125,6 +127,7 @@ impl Settings {
             postgres: layer.postgres,
             pull: layer.pull,
             redact: layer.redact,
+            embed: layer.embed,
             password: variables.password.clone(),
             password_file: variables.password_file.clone(),
             user: variables.user.clone(),

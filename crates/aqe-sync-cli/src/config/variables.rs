@@ -8,6 +8,7 @@ use aqe_cloud::tunnel::Places;
 use aqe_sync_core::Environment;
 
 use super::hub::Hub;
+use super::layer::EmbedLayer;
 use super::setting::{Origin, Setting};
 use super::{GcpLayer, Layer};
 use crate::exit::Failure;
@@ -16,9 +17,10 @@ use crate::exit::Failure;
 const SECRET_MANAGER: &str = "CLOUDSDK_API_ENDPOINT_OVERRIDES_SECRETMANAGER";
 
 /// Read for their values.
-const NAMES: [&str; 10] = [
+const NAMES: [&str; 11] = [
     "AQE_ENV",
     "AQE_HUB",
+    "AQE_MODEL_DIR",
     "GCP_PROJECT",
     "GCP_ZONE",
     "GCP_INSTANCE",
@@ -123,7 +125,9 @@ impl Variables {
             secret_manager: self.text(SECRET_MANAGER),
             ..GcpLayer::default()
         };
-        Ok(Layer { environment: environment.transpose()?, hub: hub.transpose()?, gcp, ..Layer::default() })
+        let model_dir = self.text("AQE_MODEL_DIR").map(|dir| Setting::new(PathBuf::from(dir.value), dir.origin));
+        let embed = EmbedLayer { model_dir, ..EmbedLayer::default() };
+        Ok(Layer { environment: environment.transpose()?, hub: hub.transpose()?, gcp, embed, ..Layer::default() })
     }
 }
 

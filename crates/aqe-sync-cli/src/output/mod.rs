@@ -1,6 +1,8 @@
 //! The terminal: results to standard output, everything else to standard error.
 
 pub(crate) mod account;
+#[cfg(feature = "embed")]
+mod bar;
 mod colour;
 mod json;
 mod numbers;
@@ -10,6 +12,8 @@ mod table;
 
 use std::io::{ErrorKind, IsTerminal as _, Write as _};
 
+#[cfg(feature = "embed")]
+pub(crate) use bar::Bar;
 pub(crate) use colour::{Colour, Paint};
 pub(crate) use json::object;
 pub(crate) use numbers::{age, bytes, count, counted, duration};

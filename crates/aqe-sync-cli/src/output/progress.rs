@@ -40,6 +40,11 @@ impl<'a> Progress<'a> {
         }
     }
 
+    /// Says how far something else has got.
+    pub(crate) fn at(&self, text: &str) {
+        self.message(|| text.to_owned());
+    }
+
     fn detail(&self, text: &str) {
         if self.terminal.verbosity < Verbosity::Verbose {
             return;
