@@ -11,6 +11,8 @@ pub const BINARIES: &str = "AQE_TEST_PG_BIN";
 pub const PGVECTOR_BINARIES: &str = "AQE_TEST_PGVECTOR_BIN";
 /// Folder with the binaries of a PostgreSQL that has an old pgvector (0.6).
 pub const OLD_PGVECTOR_BINARIES: &str = "AQE_TEST_OLD_PGVECTOR_BIN";
+/// Folder with the embedding model.
+pub const MODEL: &str = "AQE_TEST_MODEL";
 /// When set, a test whose vector extension is missing fails instead of being skipped.
 pub const REQUIRE_ALL: &str = "AQE_TEST_REQUIRE_ALL";
 

@@ -8,6 +8,7 @@
 
 pub mod answers;
 pub mod environment;
+pub mod folders;
 pub mod fuzz;
 pub mod latency;
 pub mod postgres;

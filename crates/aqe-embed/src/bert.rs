@@ -64,8 +64,8 @@ struct Batch {
 impl Bert {
     /// Reads weights in safetensors.
     pub(crate) fn load(bytes: &[u8]) -> Result<Self> {
-        let tensors = candle_core::safetensors::load_buffer(bytes, &Device::Cpu).map_err(damaged)?;
-        Self::of(&Weights(tensors)).map_err(damaged)
+        let tensors = candle_core::safetensors::load_buffer(bytes, &Device::Cpu).map_err(|error| damaged(&error))?;
+        Self::of(&Weights(tensors)).map_err(|error| damaged(&error))
     }
 
     fn of(weights: &Weights) -> candle_core::Result<Self> {
@@ -145,7 +145,9 @@ fn batches(texts: &[Vec<u32>]) -> Vec<Batch> {
 fn normalised(mut vector: Vec<f32>) -> Vec<f32> {
     let length = vector.iter().map(|number| number * number).sum::<f32>().sqrt();
     if length > 0.0 {
-        vector.iter_mut().for_each(|number| *number /= length);
+        for number in &mut vector {
+            *number /= length;
+        }
     }
     vector
 }
@@ -328,7 +330,7 @@ impl Weights {
     }
 }
 
-fn damaged(error: candle_core::Error) -> Error {
+fn damaged(error: &candle_core::Error) -> Error {
     Error::new(ErrorKind::Malformed, format!("the weights are not those of all-MiniLM-L6-v2: {error}"))
         .during("reading the embedding model")
         .advice("fetch the model's files anew, or name another folder with --model-dir")

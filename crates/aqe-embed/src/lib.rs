@@ -23,13 +23,15 @@
 #![deny(missing_docs, clippy::print_stdout, clippy::print_stderr)]
 #![cfg_attr(not(any(feature = "candle", feature = "ort")), allow(dead_code, unused_imports))]
 
-#[cfg(feature = "candle")]
+#[cfg(all(feature = "candle", not(feature = "ort")))]
 mod bert;
 #[cfg(feature = "download")]
 mod download;
 mod folder;
 #[cfg(any(feature = "candle", feature = "ort"))]
 mod minilm;
+#[cfg(feature = "ort")]
+mod onnx;
 mod tokens;
 
 #[cfg(feature = "download")]

@@ -6,7 +6,7 @@ use crate::DIMENSION;
 use crate::folder::{ModelFile, ModelFolder};
 use crate::tokens::Tokens;
 
-#[cfg(feature = "candle")]
+#[cfg(not(feature = "ort"))]
 use crate::bert::Bert;
 #[cfg(feature = "ort")]
 use crate::onnx::Onnx;
@@ -23,7 +23,7 @@ pub struct MiniLm {
 }
 
 enum Backend {
-    #[cfg(feature = "candle")]
+    #[cfg(not(feature = "ort"))]
     Candle(Bert),
     #[cfg(feature = "ort")]
     Onnx(Onnx),
@@ -39,8 +39,9 @@ impl MiniLm {
         let tokens = Tokens::parse(&tokenizer)?;
         #[cfg(feature = "ort")]
         let (backend, hash) = {
-            let file = folder.file(ModelFile::ONNX);
-            (Backend::Onnx(Onnx::open(&file)?), "onnx".to_owned())
+            let onnx = Onnx::open(&folder.file(ModelFile::ONNX))?;
+            let hash = known(&onnx, &tokens)?.map_or_else(|| folder.read(ModelFile::ONNX).map(|(_, hash)| hash), Ok)?;
+            (Backend::Onnx(onnx), hash)
         };
         #[cfg(not(feature = "ort"))]
         let (backend, hash) = {
@@ -49,6 +50,15 @@ impl MiniLm {
         };
         Ok(Self { tokens, backend, id: identity(&hash) })
     }
+}
+
+/// The hash of the published weights, where an export of them answers as they do: so vectors of
+/// both back ends are those of one model.
+#[cfg(feature = "ort")]
+fn known(onnx: &Onnx, tokens: &Tokens) -> Result<Option<String>> {
+    let probes: Vec<Vec<u32>> = crate::onnx::PROBES.iter().map(|text| tokens.of(text)).collect::<Result<_>>()?;
+    let published = Onnx::is_published(&onnx.embed(&probes)?);
+    Ok(ModelFile::WEIGHTS.sha256.filter(|_| published).map(str::to_owned))
 }
 
 /// How the model is named beside every vector: name, the beginning of its weights' SHA-256,
@@ -70,7 +80,7 @@ impl Embedder for MiniLm {
     fn embed(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>> {
         let tokens: Vec<Vec<u32>> = texts.iter().map(|text| self.tokens.of(text)).collect::<Result<_>>()?;
         let vectors = match &self.backend {
-            #[cfg(feature = "candle")]
+            #[cfg(not(feature = "ort"))]
             Backend::Candle(bert) => bert.embed(&tokens)?,
             #[cfg(feature = "ort")]
             Backend::Onnx(onnx) => onnx.embed(&tokens)?,

@@ -131,6 +131,7 @@ impl SyncFlags {
 /// Flags that change a comparison.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Args)]
 #[command(next_help_heading = "Verify")]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag of its own on the command line")]
 pub(crate) struct VerifyFlags {
     /// Make the hashes of the hub's rows anew: finds rows that were edited there
     #[arg(long)]

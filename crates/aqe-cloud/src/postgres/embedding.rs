@@ -436,7 +436,7 @@ impl Columns {
              AND key_hash = ANY ($4)), \
              kept AS (INSERT INTO {vectors} (source_env, model, table_name, key_hash, key, text_hash, words, vector) \
              SELECT $1, $2, $3, n.key_hash, n.key, n.text_hash, pg_catalog.string_to_array(n.words, E'\\n'), \
-             n.vector::{vector_type} FROM pg_catalog.unnest($5, $6, $7, $8, $9) AS n(key_hash, key, text_hash, words, vector) \
+             n.vector::{vector_type} FROM unnest($5, $6, $7, $8, $9) AS n(key_hash, key, text_hash, words, vector) \
              ON CONFLICT (source_env, model, table_name, key_hash) DO UPDATE SET key = excluded.key, \
              text_hash = excluded.text_hash, words = excluded.words, vector = excluded.vector) \
              INSERT INTO {progress} AS p (source_env, model, table_name, reached) VALUES ($1, $2, $3, $10) \

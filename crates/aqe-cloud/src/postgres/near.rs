@@ -164,7 +164,7 @@ pub(super) async fn nearest(client: &Client, dialect: &Dialect, query: &Nearest)
         // All are of length one: the product is the cosine.
         VectorKind::None => (
             format!(
-                "-(SELECT pg_catalog.sum(n.a::float8 * n.b) FROM pg_catalog.unnest(vector, {vector}::text::real[]) AS n(a, b))"
+                "-(SELECT pg_catalog.sum(n.a::float8 * n.b) FROM unnest(vector, {vector}::text::real[]) AS n(a, b))"
             ),
             format!("model = {model}"),
         ),

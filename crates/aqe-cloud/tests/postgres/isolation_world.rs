@@ -100,7 +100,7 @@ pub(crate) fn dummy(name: &str, kind: &str, environment: &str) -> String {
         (_, "text") => format!("'of {environment}'"),
         (_, "bigint" | "integer" | "double precision") => "1".to_owned(),
         (_, "boolean") => "true".to_owned(),
-        (_, "jsonb") => "'{}'".to_owned(),
+        (_, "jsonb" | "text[]" | "real[]") => "'{}'".to_owned(),
         (_, "bytea") => format!("'{environment}'::bytea"),
         (_, "uuid") => "gen_random_uuid()".to_owned(),
         (_, "timestamp with time zone") => "now()".to_owned(),

@@ -24,6 +24,8 @@ mod schema;
 mod schema_flavours;
 mod schema_refusals;
 mod schema_world;
+mod search;
+mod search_world;
 mod sink;
 mod sink_world;
 mod sink_writers;

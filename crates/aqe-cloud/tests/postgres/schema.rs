@@ -21,7 +21,7 @@ fn initialising_again_changes_nothing() {
         assert!(!again.was_created());
         assert_eq!(again.id(), hub.id());
         assert_eq!(dump(&database, &Binaries::find(), "--schema=aqe"), before);
-        assert_eq!(again.present().tables().count(), tables::all().len() + 10);
+        assert_eq!(again.present().tables().count(), tables::all().len() + 12);
     });
 }
 
@@ -53,7 +53,8 @@ fn an_older_hub_is_upgraded_and_its_rows_stay() {
         let client = connect(&old.url()).await;
         let made = create(&client, "aqe").await.unwrap();
         old.psql(
-            "DROP TABLE aqe.conflict_log, aqe.dead_letters, aqe.fleet_excluded, aqe.fleet_kept, aqe.environments; \
+            "DROP TABLE aqe.conflict_log, aqe.dead_letters, aqe.fleet_excluded, aqe.fleet_kept, aqe.environments, aqe.vectors, \
+             aqe.vector_progress; \
              ALTER TABLE aqe.sync_history DROP CONSTRAINT sync_history_pkey, ADD PRIMARY KEY (run_id); \
              DELETE FROM aqe.schema_migrations WHERE number >= 2; \
              INSERT INTO aqe.sync_versions VALUES ('laptop', 'patterns', 7)",
@@ -65,7 +66,7 @@ fn an_older_hub_is_upgraded_and_its_rows_stay() {
         let upgraded = schema::open(&client, &name("aqe"), Mode::Existing).await.unwrap();
         assert_eq!(upgraded.id(), made.id());
         assert_eq!(old.psql("SELECT version FROM aqe.sync_versions"), "7");
-        assert_eq!(old.psql("SELECT number FROM aqe.schema_migrations ORDER BY 1"), "1\n2\n3\n4");
+        assert_eq!(old.psql("SELECT number FROM aqe.schema_migrations ORDER BY 1"), "1\n2\n3\n4\n5");
         create(&connect(&new.url()).await, "aqe").await.unwrap();
         let structure = |database| dump(database, &Binaries::find(), "--schema-only");
         assert_eq!(structure(&old), structure(&new));

@@ -148,7 +148,9 @@ mod tests {
         let mut random = fastrand::Rng::with_seed(seed);
         let mut vector: Vec<f32> = (0..dimension).map(|_| random.f32() - 0.5).collect();
         let length = vector.iter().map(|number| number * number).sum::<f32>().sqrt();
-        vector.iter_mut().for_each(|number| *number /= length);
+        for number in &mut vector {
+            *number /= length;
+        }
         vector
     }
 

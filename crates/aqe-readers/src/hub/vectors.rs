@@ -373,23 +373,20 @@ fn nearest(connection: &Connection, query: &Nearest) -> Result<Vec<Near>, Failur
         }
         Ok(())
     };
-    match ids {
-        Some(ids) => {
-            let mut statement = connection.prepare_cached("SELECT place, key, vector FROM vectors WHERE id = ?1")?;
-            for id in ids {
-                let mut rows = statement.query([id])?;
-                while let Some(row) = rows.next()? {
-                    look(row)?;
-                }
-            }
-        }
-        None => {
-            let sql = format!("SELECT place, key, vector FROM vectors WHERE place IN ({})", places.list());
-            let mut statement = connection.prepare(&sql)?;
-            let mut rows = statement.query([])?;
+    if let Some(ids) = ids {
+        let mut statement = connection.prepare_cached("SELECT place, key, vector FROM vectors WHERE id = ?1")?;
+        for id in ids {
+            let mut rows = statement.query([id])?;
             while let Some(row) = rows.next()? {
                 look(row)?;
             }
+        }
+    } else {
+        let sql = format!("SELECT place, key, vector FROM vectors WHERE place IN ({})", places.list());
+        let mut statement = connection.prepare(&sql)?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            look(row)?;
         }
     }
     found.sort_by(|a, b| b.0.total_cmp(&a.0));

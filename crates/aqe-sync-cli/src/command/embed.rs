@@ -22,7 +22,8 @@ pub(super) struct Embedded {
     /// Rows that changed since the last time.
     looked_at: u64,
     /// Rows that have a new vector.
-    pub(super) embedded: u64,
+    #[serde(rename = "embedded")]
+    pub(super) rows: u64,
     /// Texts that the model computed one for.
     computed: u64,
     /// Rows that share the vector of another with the same text.
@@ -45,7 +46,7 @@ impl Embedded {
             status: "ok",
             model: model.to_owned(),
             looked_at: filled.looked_at,
-            embedded: filled.embedded(),
+            rows: filled.embedded(),
             computed: filled.computed,
             shared: filled.shared,
             unchanged: filled.unchanged,
@@ -142,7 +143,7 @@ fn dry_run(context: &Context<'_>, hub: &OpenHub, model: &str, filling: &Filling)
     context.terminal.json(&done)?;
     let line = format!(
         "{} would be embedded, {} of them with a text of their own; nothing was written; hub {}",
-        counted(done.embedded, "row"),
+        counted(done.rows, "row"),
         count(done.computed),
         context.hub_shown()
     );
@@ -163,7 +164,7 @@ fn tell(context: &Context<'_>, done: &Embedded) -> Result<(), Failure> {
     } else {
         format!(
             "{} embedded ({} computed, {} shared), {} as they were, {} without text, {} removed; {}, {:.0} texts/s",
-            counted(done.embedded, "row"),
+            counted(done.rows, "row"),
             count(done.computed),
             count(done.shared),
             count(done.unchanged),

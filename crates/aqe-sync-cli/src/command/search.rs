@@ -82,10 +82,7 @@ fn opened(context: &Context<'_>, flags: &SearchFlags) -> Result<Exit, Failure> {
         context.terminal.note(&format!("searched words only: {missing}"));
     }
     let embedder: Option<&dyn Embedder> = embedder.as_deref();
-    let answer = match with_hub!(&hub, hub => asked(hub, embedder, &query, flags)?) {
-        Some(answer) => answer,
-        None => Answer::default(),
-    };
+    let answer = with_hub!(&hub, hub => asked(hub, embedder, &query, flags)?);
     let hits: Vec<Found<'_>> = answer.hits.iter().map(Found::of).collect();
     context.terminal.json(&serde_json::json!({
         "query": flags.text, "like": flags.like, "model": answer.model, "hits": hits, "notes": answer.notes,
@@ -104,9 +101,9 @@ fn query(context: &Context<'_>, flags: &SearchFlags) -> Result<Query, Failure> {
     query.min_confidence = flags.min_confidence;
     query.exact = flags.exact;
     // Here --env says whose rows are meant; who this environment is makes no difference.
-    let named = &context.settings.environment;
-    if named.origin == Origin::Flag("--env") {
-        let names = named.value.as_str().split(',').map(str::trim).filter(|name| !name.is_empty());
+    let own = &context.settings.environment;
+    if own.origin == Origin::Flag("--env") {
+        let names = own.value.as_str().split(',').map(str::trim).filter(|name| !name.is_empty());
         query.environments = names.map(Environment::from).collect::<BTreeSet<_>>();
     }
     Ok(query)
@@ -118,15 +115,15 @@ fn asked<H: VectorHub>(
     embedder: Option<&dyn Embedder>,
     query: &Query,
     flags: &SearchFlags,
-) -> Result<Option<Answer>, Failure> {
+) -> Result<Answer, Failure> {
     let ask = |query: &Query| block_on(aqe_sync_core::search::search(hub, tables::all(), embedder, query));
-    let Some(like) = &flags.like else { return Ok(Some(ask(query)?)) };
+    let Some(like) = &flags.like else { return Ok(ask(query)?) };
     let mut last = None;
     for table in tables::all().iter().filter(|table| !table.text_columns().is_empty()) {
         let Some(key) = key_of(table, like) else { continue };
         let of_record = Query { question: Query::like(Some(table.name().as_str()), key).question, ..query.clone() };
         match ask(&of_record) {
-            Ok(answer) => return Ok(Some(answer)),
+            Ok(answer) => return Ok(answer),
             Err(error) if error.kind() == aqe_sync_core::ErrorKind::NotFound => last = Some(error),
             Err(error) => return Err(error.into()),
         }

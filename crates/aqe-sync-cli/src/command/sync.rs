@@ -82,8 +82,8 @@ pub(crate) fn run(context: &Context<'_>, flags: SyncFlags) -> Result<Exit, Failu
         super::pull::tell(context, pulled, flags.dry_run)?;
         status = status.max(pulled.status);
     }
-    if let Some(embedded) = embed.filter(|embedded| embedded.embedded > 0) {
-        context.terminal.result(&format!("{} embedded", counted(embedded.embedded, "row")))?;
+    if let Some(embedded) = embed.filter(|embedded| embedded.rows > 0) {
+        context.terminal.result(&format!("{} embedded", counted(embedded.rows, "row")))?;
     }
     Ok(status.into())
 }

@@ -254,17 +254,19 @@ mod tests {
         let url = "postgre://u:hunter2@h";
         let file = format!("hub = \"{url}\"");
         let global = Global { hub: Some(url.into()), ..Global::default() };
-        for failure in [
-            load(Some(&file), &[], &Global::default()),
-            load(None, &[("AQE_HUB", url)], &Global::default()),
-            load(None, &[], &global),
-            load(Some("hub = \"postgres://u:hunter2@h"), &[], &Global::default()),
-            load(Some("hub = postgres://u:hunter2@h"), &[], &Global::default()),
-            load(Some("\"postgres://u:hunter2@h\" = 1"), &[], &Global::default()),
-            load(Some("[tables.\"postgres://u:hunter2@h\"]"), &[], &Global::default()),
-            load(Some("[tables.events]\npolicy = \"postgres://u:hunter2@h\""), &[], &Global::default()),
+        let none = Global::default();
+        let variables: [(&'static str, &str); 1] = [("AQE_HUB", url)];
+        for (file, variables, global) in [
+            (Some(file.as_str()), &[][..], &none),
+            (None, &variables[..], &none),
+            (None, &[], &global),
+            (Some("hub = \"postgres://u:hunter2@h"), &[], &none),
+            (Some("hub = postgres://u:hunter2@h"), &[], &none),
+            (Some("\"postgres://u:hunter2@h\" = 1"), &[], &none),
+            (Some("[tables.\"postgres://u:hunter2@h\"]"), &[], &none),
+            (Some("[tables.events]\npolicy = \"postgres://u:hunter2@h\""), &[], &none),
         ] {
-            let failure = failure.expect_err("wrong");
+            let failure = load(file, variables, global).expect_err("wrong");
             assert!(!failure.message.contains("hunter2"), "{}", failure.message);
         }
     }

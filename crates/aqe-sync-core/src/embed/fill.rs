@@ -158,7 +158,7 @@ async fn work<H: VectorHub>(hub: &H, tables: &[Arc<TableSpec>], model: &str, fil
         if !filling.tables.is_empty() && !filling.tables.contains(name) {
             continue;
         }
-        for (environment, until) in versions.get(name).into_iter().flat_map(|versions| versions.iter()) {
+        for (environment, until) in versions.get(name).into_iter().flat_map(crate::fleet::VersionVector::iter) {
             let since = reached.get(name).map_or(0, |reached| reached.of(environment));
             let wanted = filling.environments.is_empty() || filling.environments.contains(environment);
             if wanted && until > since && hub.may_embed(environment) {
@@ -260,7 +260,9 @@ pub(crate) fn checked(embedder: &dyn Embedder, texts: &[&str]) -> Result<Vec<Vec
         }
         if length > 0.0 && (length - 1.0).abs() > 1e-6 {
             #[expect(clippy::cast_possible_truncation, reason = "vectors hold float32")]
-            vector.iter_mut().for_each(|number| *number = (f64::from(*number) / length) as f32);
+            for number in vector {
+                *number = (f64::from(*number) / length) as f32;
+            }
         }
     }
     Ok(vectors)

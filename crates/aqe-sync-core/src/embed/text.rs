@@ -109,17 +109,15 @@ fn collect(tree: &Tree, depth: usize, found: &mut String) {
             } else {
                 None
             };
-            match nested {
-                Some(nested) => collect(&nested, depth + 1, found),
-                None => {
-                    let text = text.trim();
-                    if !text.is_empty() {
-                        if !found.is_empty() {
-                            found.push(' ');
-                        }
-                        found.push_str(beginning(text));
-                    }
+            if let Some(nested) = nested {
+                return collect(&nested, depth + 1, found);
+            }
+            let text = text.trim();
+            if !text.is_empty() {
+                if !found.is_empty() {
+                    found.push(' ');
                 }
+                found.push_str(beginning(text));
             }
         }
         Tree::Array(items) => items.iter().for_each(|item| collect(item, depth, found)),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use super::rank::{cosine, fused, order, relevance, rounded};
+use super::rank::{cosine, fused, order, relevance, rounded, tells};
 use super::recall::{ENOUGH, index_is_good};
 use super::words::words_of_question;
 use crate::embed::{Embedder, Filter, Nearest, Place, VectorHub, Worded, text_of};
@@ -204,14 +204,13 @@ async fn asked<H: VectorHub>(
             Ok(Some(Asked { model, all, vector, own: None }))
         }
         Question::Like { table, key } => {
-            let named = table.clone();
             let with_text = tables.iter().filter(|spec| !spec.text_columns().is_empty());
             let names: Vec<&str> = with_text.map(|spec| spec.name().as_str()).collect();
-            let wanted = names.into_iter().filter(|name| named.as_ref().is_none_or(|named| named == name));
+            let wanted = names.into_iter().filter(|name| table.as_ref().is_none_or(|table| table == name));
             for name in wanted {
-                let mut nears = hub.vectors_of(&model, name, vec![key.clone()]).await?;
-                nears.sort_by(|a, b| a.place.environment.cmp(&b.place.environment));
-                if let Some(near) = nears.into_iter().next() {
+                let mut found = hub.vectors_of(&model, name, vec![key.clone()]).await?;
+                found.sort_by(|a, b| a.place.environment.cmp(&b.place.environment));
+                if let Some(near) = found.into_iter().next() {
                     let own = Some((name.to_owned(), key.clone()));
                     return Ok(Some(Asked { model, all, vector: Some(near.vector), own }));
                 }
@@ -233,7 +232,12 @@ async fn by_words<H: VectorHub>(hub: &H, asked: &Asked, filter: &Filter, questio
     if words.is_empty() {
         return Ok(Vec::new());
     }
-    let found = hub.with_words(&asked.model, words, filter.clone(), COMMON).await?;
+    let looked_for = words.iter().map(|asked| asked.word.clone()).collect();
+    let mut found = hub.with_words(&asked.model, looked_for, filter.clone(), COMMON).await?;
+    if asked.vector.is_some() {
+        // Beside meaning; alone, a little is better than nothing.
+        found.rows.retain(|row| tells(row, &words, &found.occurrences, asked.all));
+    }
     let relevance = |row: &Worded| rounded(relevance(row, &found.occurrences, asked.all));
     let mut rows: Vec<(f64, Place)> = found.rows.iter().map(|row| (relevance(row), row.place.clone())).collect();
     rows.sort_by(|a, b| order((a.0, &a.1), (b.0, &b.1)));

@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 
+use super::words::Asked;
 use crate::embed::{Place, Worded};
 
 /// The constant of reciprocal rank fusion (Cormack, Clarke, Büttcher, 2009).
@@ -23,13 +24,38 @@ pub(crate) fn cosine(a: &[f32], b: &[f32]) -> f64 {
     if lengths > 0.0 { dot(a, b) / lengths } else { 0.0 }
 }
 
+/// Rows with less than this part of what a question asks for say nothing by their words.
+const TELLING: f64 = 0.5;
+
+/// How much a word tells that occurs in so many of all rows.
+fn rarity(occurrences: u64, all: u64) -> f64 {
+    let rows = occurrences as f64;
+    (1.0 + (all as f64 - rows + 0.5).max(0.5) / (rows + 0.5)).ln()
+}
+
+/// Whether a row's words are worth something beside its meaning: it has a name that the question
+/// has, or words that make up half of what the question's words tell.
+pub(super) fn tells(row: &Worded, asked: &[Asked], occurrences: &[u64], all: u64) -> bool {
+    let (mut has, mut wants) = (0.0, 0.0);
+    for ((count, asked), occurrences) in row.counts.iter().zip(asked).zip(occurrences) {
+        let rarity = rarity(*occurrences, all);
+        wants += rarity;
+        if *count > 0 {
+            if asked.name {
+                return true;
+            }
+            has += rarity;
+        }
+    }
+    has >= wants * TELLING
+}
+
 /// How well the words of a question fit a row, of `all` rows: Okapi BM25.
 pub(super) fn relevance(row: &Worded, occurrences: &[u64], all: u64) -> f64 {
     let length = 1.0 - LENGTH_WEIGHT + LENGTH_WEIGHT * f64::from(row.length) / USUAL_LENGTH;
     let each = row.counts.iter().zip(occurrences).map(|(count, occurrences)| {
-        let (count, rows) = (f64::from(*count), *occurrences as f64);
-        let rarity = (1.0 + (all as f64 - rows + 0.5).max(0.5) / (rows + 0.5)).ln();
-        rarity * count * (SATURATION + 1.0) / (count + SATURATION * length)
+        let count = f64::from(*count);
+        rarity(*occurrences, all) * count * (SATURATION + 1.0) / (count + SATURATION * length)
     });
     each.sum()
 }

@@ -30,12 +30,41 @@ pub fn words_of(text: &str, key: &Key) -> Vec<String> {
     words
 }
 
-/// The different words of a question, in their order.
-pub(super) fn words_of_question(text: &str) -> Vec<String> {
-    let mut words = Vec::new();
-    collect(text, &mut words);
-    let mut seen = std::collections::HashSet::new();
-    words.retain(|word| seen.insert(word.clone()));
+/// A word that is looked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Asked {
+    pub(super) word: String,
+    /// Whether it is a name rather than a word of a language: it has digits or punctuation within,
+    /// or is written in camel case.
+    pub(super) name: bool,
+}
+
+/// Words of English that say nothing about what is asked.
+const FILLING: &str = " a about after all also am an and any are as at be because been before but by can could did do \
+                       does for from had has have how i if in into is it its just may me more most my no not of on \
+                       or our out over should so some such than that the their them then there these they this those \
+                       to too under up us very was we were what when where which while who why will with would you your ";
+
+/// The different words of a question, in their order, without those that only fill it: unless it
+/// has no others.
+pub(super) fn words_of_question(text: &str) -> Vec<Asked> {
+    let mut words: Vec<Asked> = Vec::new();
+    for chunk in text.split(char::is_whitespace) {
+        let mut parts = Vec::new();
+        collect(chunk, &mut parts);
+        // What is in camel case comes whole and in parts: the whole one is the name.
+        let several = parts.len() > 1;
+        for (position, word) in parts.into_iter().enumerate() {
+            let name = (position == 0 && several) || word.chars().any(|letter| !letter.is_alphabetic());
+            if words.iter().all(|asked| asked.word != word) {
+                words.push(Asked { word, name });
+            }
+        }
+    }
+    let fills = |asked: &Asked| FILLING.contains(&format!(" {} ", asked.word));
+    if !words.iter().all(fills) {
+        words.retain(|asked| !fills(asked));
+    }
     words.truncate(32);
     words
 }
@@ -58,7 +87,9 @@ fn collect(text: &str, words: &mut Vec<String>) {
             push(part, words);
             let humps = humps(part);
             if humps.len() > 1 {
-                humps.into_iter().for_each(|hump| push(hump, words));
+                for hump in humps {
+                    push(hump, words);
+                }
             }
         }
     }
@@ -110,10 +141,21 @@ mod tests {
     }
 
     #[test]
+    fn what_only_fills_a_question_is_not_looked_for() {
+        let asked = |text| {
+            let words = words_of_question(text).into_iter();
+            words.map(|asked| if asked.name { format!("{}!", asked.word) } else { asked.word }).collect::<Vec<_>>()
+        };
+        assert_eq!(asked("what is the retry for?"), ["retry"]);
+        assert_eq!(asked("To be or not to be"), ["to", "be", "or", "not"]);
+        assert_eq!(asked("see rotateKeys, p-7"), ["see", "rotatekeys!", "rotate", "keys", "p-7!", "p", "7!"]);
+    }
+
+    #[test]
     fn hostile_texts_have_few_and_short_words() {
         assert_eq!(words(&"x".repeat(65)), Vec::<String>::new());
         assert_eq!(words(&"x ".repeat(5_000)).len(), MOST);
         assert_eq!(words("a\0b"), ["a\0b".replace('\0', ""), "a".to_owned(), "b".to_owned()]);
-        assert_eq!(words_of_question(&"same ".repeat(100)), ["same"]);
+        assert_eq!(words_of_question(&"same ".repeat(100)).len(), 1);
     }
 }

@@ -178,6 +178,7 @@ mod tests {
             "40787afd9fa36cd2d096cd2ad3b46e54",
             "4d689e164e87385a0190c4909d747e86",
             "e707dab8efc207ae6a60a0363313dcdd",
+            "9b38fbb7308ea09cdb4d7afe788dd74d",
         ];
         assert_eq!(sums, published);
     }
