@@ -42,7 +42,7 @@ fn main() {
     }
 }
 
-/// Between 40 and 80 words, most of which are one token.
+/// Between 36 and 76 words, one in ten of which is two tokens.
 fn sentence(seed: u64) -> String {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut next = || {
@@ -51,6 +51,6 @@ fn sentence(seed: u64) -> String {
         state ^= state << 17;
         usize::try_from(state >> 33).unwrap_or(0)
     };
-    let length = 40 + next() % 41;
+    let length = 36 + next() % 41;
     (0..length).map(|_| WORDS[next() % WORDS.len()]).collect::<Vec<_>>().join(" ")
 }

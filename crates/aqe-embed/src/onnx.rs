@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use aqe_sync_core::{Error, ErrorKind, Result};
+use ort::environment::Environment;
 use ort::session::Session;
 use ort::value::TensorRef;
 
@@ -28,13 +29,16 @@ pub(crate) struct Onnx(Mutex<Session>);
 
 impl Onnx {
     pub(crate) fn open(file: &Path) -> Result<Self> {
-        load_runtime()?;
+        let runtime = runtime()?;
         let failed = |what: String| {
             Error::new(ErrorKind::Malformed, format!("{} cannot be used: {what}", file.display()))
                 .during("reading the embedding model")
                 .advice("fetch the model's files anew, or name another folder with --model-dir")
         };
-        let mut builder = Session::builder().map_err(|error| failed(error.to_string()))?;
+        // Left alone, it takes one thread for two that share a core.
+        let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let builder = Session::builder(runtime).map_err(|error| failed(error.to_string()))?;
+        let mut builder = builder.with_intra_threads(threads).map_err(|error| failed(error.to_string()))?;
         let session = builder.commit_from_file(file).map_err(|error| failed(error.to_string()))?;
         Ok(Self(Mutex::new(session)))
     }
@@ -106,9 +110,9 @@ fn mean(hidden: &[f32]) -> Vec<f32> {
     sum
 }
 
-/// Loads the shared library, once.
-fn load_runtime() -> Result<()> {
-    static LOADED: OnceLock<std::result::Result<(), String>> = OnceLock::new();
+/// The shared library, loaded once: there is one environment in a process.
+fn runtime() -> Result<&'static Environment> {
+    static LOADED: OnceLock<std::result::Result<Environment, String>> = OnceLock::new();
     let loaded = LOADED.get_or_init(|| {
         let named = std::env::var_os("ORT_DYLIB_PATH").filter(|path| !path.is_empty()).map(PathBuf::from);
         let usual = if cfg!(windows) {
@@ -120,10 +124,9 @@ fn load_runtime() -> Result<()> {
         };
         let path = named.unwrap_or_else(|| PathBuf::from(usual));
         let builder = ort::init_from(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-        builder.commit();
-        Ok(())
+        builder.build().map_err(|error| format!("{}: {error}", path.display()))
     });
-    loaded.clone().map_err(|what| {
+    loaded.as_ref().map_err(|what| {
         Error::new(ErrorKind::NotFound, format!("ONNX Runtime cannot be loaded: {what}"))
             .advice("install it and name its shared library in ORT_DYLIB_PATH, or build without the feature ort")
     })
