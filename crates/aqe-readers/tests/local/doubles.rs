@@ -22,6 +22,10 @@ fn synced() -> Project {
     project
 }
 
+/// The tables that upgrades after that of the doubles make.
+const MADE_LATER: [&str; 6] =
+    ["fleet_excluded", "fleet_kept", "vector_places", "vectors", "vector_codes", "vector_words"];
+
 /// Makes the hub what the version before made of it: the same tables with REAL columns.
 fn make_old(project: &Project) {
     let hub = Connection::open(project.hub_path()).expect("a hub");
@@ -41,8 +45,10 @@ fn make_old(project: &Project) {
         ))
         .expect("made old");
     }
-    // What upgrades after it made is not there yet.
-    hub.execute_batch("DROP TABLE fleet_excluded; DROP TABLE fleet_kept; PRAGMA user_version = 3").expect("set");
+    for table in MADE_LATER {
+        hub.execute_batch(&format!("DROP TABLE {table}")).expect("dropped");
+    }
+    hub.execute_batch("PRAGMA user_version = 3").expect("set");
 }
 
 fn columns(project: &Project) -> Vec<Vec<Value>> {
