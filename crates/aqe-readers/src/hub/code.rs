@@ -11,6 +11,11 @@ use std::collections::BinaryHeap;
 /// Before the numbers: one step and the distance, each a float32.
 const HEAD: usize = 8;
 
+/// The bytes of a code of so many numbers.
+pub(super) fn size_of_code(dimension: usize) -> usize {
+    HEAD + dimension
+}
+
 /// The code of a vector of length one.
 #[expect(clippy::cast_possible_truncation, reason = "rounded to what fits in 8 bits")]
 pub(super) fn encode(vector: &[f32]) -> Vec<u8> {
@@ -36,6 +41,8 @@ pub(super) struct CodedQuestion {
     step: f32,
     /// How far it is from the true question, at most.
     away: f32,
+    /// What this processor multiplies with.
+    processor: pulp::Arch,
 }
 
 impl CodedQuestion {
@@ -52,7 +59,7 @@ impl CodedQuestion {
             .zip(&numbers)
             .map(|(number, rounded)| f64::from(*number - f32::from(*rounded) * step).powi(2));
         let away = (away.sum::<f64>().sqrt() * 1.01 + 1e-6) as f32;
-        Self { numbers, step, away }
+        Self { numbers, step, away, processor: pulp::Arch::new() }
     }
 
     /// The cosine as the code tells it, and by how much it may be wrong; `None` for a code of
@@ -64,11 +71,13 @@ impl CodedQuestion {
         }
         let float = |bytes: &[u8]| bytes.try_into().ok().map(f32::from_le_bytes);
         let (step, away) = (float(&head[..4])?, float(&head[4..])?);
-        let product = product(&self.numbers, numbers);
+        let product = self.processor.dispatch(|| product(&self.numbers, numbers));
         Some((product as f32 * self.step * step, away * 1.001 + self.away * (1.0 + away)))
     }
 }
 
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "only what is inlined is compiled for the processor at hand")]
 fn product(question: &[i16], code: &[u8]) -> i32 {
     let each = |question: &i16, code: &u8| i32::from(*question) * i32::from(i16::from(code.cast_signed()));
     question.iter().zip(code).map(|(question, code)| each(question, code)).sum()

@@ -1,5 +1,6 @@
 //! The embedded hub: one SQLite file, the same engine, the same catalogue.
 
+mod blocks;
 mod code;
 mod codec;
 mod conflicts;

@@ -11,10 +11,11 @@ use aqe_sync_core::{Environment, Key, Result, TableSpec};
 use futures::stream::BoxStream;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::code::{Candidates, CodedQuestion, encode};
+use super::blocks::{Blocks, Slots};
+use super::code::{Candidates, CodedQuestion};
 use super::fleet::{AUDIT, contribution, exists};
 use super::txn::Failure;
-use super::{EmbeddedHub, Sending};
+use super::{EmbeddedHub, Sending, convert};
 
 /// So many rows are sent at once.
 const BATCH: usize = 1_024;
@@ -85,7 +86,7 @@ impl VectorHub for EmbeddedHub {
         self.worker
             .call(move |state| {
                 keep(&mut state.connection, &model, table.as_str(), &environment, &rows, reached)
-                    .map_err(|error| super::hub_error(&state.name, "writing vectors to", error))
+                    .map_err(|failure| convert(failure, &state.name, "writing vectors to"))
             })
             .await
     }
@@ -104,18 +105,13 @@ impl VectorHub for EmbeddedHub {
         let model = model.to_owned();
         self.look(move |connection| {
             let places = Places::read(connection, &model, &filter)?;
-            let mut statement =
-                connection.prepare_cached("SELECT vector FROM vectors WHERE place = ?1 AND key_hash = ?2")?;
+            let mut statement = connection
+                .prepare_cached("SELECT place, key, vector FROM vectors WHERE key_hash = ?1 ORDER BY place")?;
             let mut found = Vec::new();
             for key in keys {
-                let hash = key.hash().0.to_be_bytes();
-                for (id, (table, environment)) in &places.0 {
-                    let vector: Option<Vec<u8>> =
-                        statement.query_row(params![id, hash], |row| row.get(0)).optional()?;
-                    if let Some(vector) = vector.as_deref().and_then(vector_from_bytes) {
-                        let (table, environment) = (table.clone(), environment.clone());
-                        found.push(Near { place: Place { table, environment, key: key.clone() }, vector });
-                    }
+                let mut rows = statement.query([key.hash().0.to_be_bytes()])?;
+                while let Some(row) = rows.next()? {
+                    found.extend(places.near(row)?);
                 }
             }
             Ok(found)
@@ -125,8 +121,7 @@ impl VectorHub for EmbeddedHub {
 
     async fn models(&self) -> Result<Vec<(String, u64)>> {
         self.look(|connection| {
-            let sql =
-                "SELECT p.model, (SELECT count(*) FROM vectors AS v WHERE v.place = p.id) FROM vector_places AS p";
+            let sql = "SELECT model, vectors FROM vector_places";
             let mut counts: BTreeMap<String, u64> = BTreeMap::new();
             let mut statement = connection.prepare_cached(sql)?;
             let mut rows = statement.query([])?;
@@ -145,15 +140,13 @@ impl VectorHub for EmbeddedHub {
         self.stream("embedded hub vectors", move |connection, sending| {
             let places = Places::read(connection, &model, &filter)?;
             let mut batch = Vec::with_capacity(BATCH);
-            for id in places.0.keys() {
-                let mut statement =
-                    connection.prepare_cached("SELECT place, key, vector FROM vectors WHERE place = ?1")?;
-                let mut rows = statement.query([id])?;
-                while let Some(row) = rows.next()? {
-                    batch.extend(places.near(row)?);
-                    if batch.len() >= BATCH && !sending.send(std::mem::take(&mut batch)) {
-                        return Ok(());
-                    }
+            let sql = format!("SELECT place, key, vector FROM vectors WHERE place IN ({})", places.list());
+            let mut statement = connection.prepare(&sql)?;
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                batch.extend(places.near(row)?);
+                if batch.len() >= BATCH && !sending.send(std::mem::take(&mut batch)) {
+                    return Ok(());
                 }
             }
             sending.send(batch);
@@ -281,7 +274,7 @@ fn keep(
     environment: &Environment,
     rows: &[Embedded],
     reached: Option<i64>,
-) -> rusqlite::Result<()> {
+) -> Result<(), Failure> {
     let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
     let place: i64 = transaction.query_row(
         "INSERT INTO vector_places (model, table_name, source_env, reached) VALUES (?1, ?2, ?3, coalesce(?4, 0)) \
@@ -289,72 +282,85 @@ fn keep(
         params![model, table, environment.as_str(), reached],
         |row| row.get(0),
     )?;
+    let mut slots = Slots::of(&transaction, place)?;
     for row in rows {
         let hash = row.key.hash().0.to_be_bytes();
-        forget(&transaction, place, &hash)?;
-        if let Some((text, vector)) = &row.content {
-            add(&transaction, place, &hash, row, *text, vector)?;
+        let known = known(&transaction, place, &hash)?;
+        match (&row.content, known) {
+            (None, None) => {}
+            (None, Some(known)) => {
+                forget_words(&transaction, place, &known)?;
+                transaction.prepare_cached("DELETE FROM vectors WHERE id = ?1")?.execute([known.id])?;
+                slots.remove(known.slot)?;
+            }
+            (Some((text, vector)), known) => {
+                if let Some(known) = &known {
+                    forget_words(&transaction, place, known)?;
+                    transaction.prepare_cached("DELETE FROM vectors WHERE id = ?1")?.execute([known.id])?;
+                }
+                let slot = known.map_or_else(|| slots.next(), |known| known.slot);
+                let id = add(&transaction, place, slot, row, *text, vector)?;
+                slots.put(slot, id, vector)?;
+            }
         }
     }
-    transaction.commit()
+    slots.finish()?;
+    Ok(transaction.commit()?)
 }
 
-fn forget(connection: &Connection, place: i64, key: &[u8; 16]) -> rusqlite::Result<()> {
-    let mut find = connection.prepare_cached("SELECT id, words FROM vectors WHERE place = ?1 AND key_hash = ?2")?;
-    let found: Option<(i64, String)> =
-        find.query_row(params![place, key], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
-    let Some((id, words)) = found else { return Ok(()) };
-    let mut forget =
-        connection.prepare_cached("DELETE FROM vector_words WHERE word = ?1 AND place = ?2 AND id = ?3")?;
-    for word in serde_json::from_str::<Vec<String>>(&words).unwrap_or_default() {
-        forget.execute(params![word, place, id])?;
+/// What is kept for a key already.
+struct Known {
+    id: i64,
+    slot: u64,
+    words: String,
+}
+
+fn known(connection: &Connection, place: i64, key: &[u8; 16]) -> rusqlite::Result<Option<Known>> {
+    let sql = "SELECT id, slot, words FROM vectors WHERE place = ?1 AND key_hash = ?2";
+    connection
+        .prepare_cached(sql)?
+        .query_row(params![place, key], |row| Ok(Known { id: row.get(0)?, slot: row.get(1)?, words: row.get(2)? }))
+        .optional()
+}
+
+fn forget_words(connection: &Connection, place: i64, known: &Known) -> rusqlite::Result<()> {
+    let sql = "DELETE FROM vector_words WHERE word = ?1 AND place = ?2 AND id = ?3";
+    let mut forget = connection.prepare_cached(sql)?;
+    for word in serde_json::from_str::<Vec<String>>(&known.words).unwrap_or_default() {
+        forget.execute(params![word, place, known.id])?;
     }
-    connection.prepare_cached("DELETE FROM vector_codes WHERE id = ?1")?.execute([id])?;
-    connection.prepare_cached("DELETE FROM vectors WHERE id = ?1")?.execute([id])?;
     Ok(())
 }
 
+/// Adds a vector and says its id.
 fn add(
     connection: &Connection,
     place: i64,
-    key: &[u8; 16],
+    slot: u64,
     row: &Embedded,
     text: TextHash,
     vector: &[f32],
-) -> rusqlite::Result<()> {
+) -> rusqlite::Result<i64> {
     let mut occurs: BTreeMap<&str, u32> = BTreeMap::new();
     for word in &row.words {
         *occurs.entry(word).or_default() += 1;
     }
     let words = serde_json::Value::from(occurs.keys().copied().collect::<Vec<_>>()).to_string();
+    let (key, text, hash) = (row.key.to_json(), text.0.to_be_bytes(), row.key.hash().0.to_be_bytes());
     let id: i64 = connection
         .prepare_cached(
-            "INSERT INTO vectors (place, key_hash, key, text_hash, words, word_count, vector) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) RETURNING id",
+            "INSERT INTO vectors (place, slot, key_hash, key, text_hash, words, word_count, vector) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) RETURNING id",
         )?
-        .query_row(
-            params![
-                place,
-                key,
-                row.key.to_json(),
-                text.0.to_be_bytes(),
-                words,
-                row.words.len(),
-                vector_to_bytes(vector)
-            ],
-            |row| row.get(0),
-        )?;
-    connection.prepare_cached("INSERT INTO vector_codes (id, place, code) VALUES (?1, ?2, ?3)")?.execute(params![
-        id,
-        place,
-        encode(vector)
-    ])?;
+        .query_row(params![place, slot, hash, key, text, words, row.words.len(), vector_to_bytes(vector)], |row| {
+            row.get(0)
+        })?;
     let mut add =
         connection.prepare_cached("INSERT INTO vector_words (word, place, id, occurs) VALUES (?1, ?2, ?3, ?4)")?;
     for (word, occurs) in occurs {
         add.execute(params![word, place, id, occurs])?;
     }
-    Ok(())
+    Ok(id)
 }
 
 fn nearest(connection: &Connection, query: &Nearest) -> Result<Vec<Near>, Failure> {
@@ -398,20 +404,13 @@ fn nearest(connection: &Connection, query: &Nearest) -> Result<Vec<Near>, Failur
 fn candidates(connection: &Connection, places: &Places, query: &Nearest) -> rusqlite::Result<Vec<i64>> {
     let question = CodedQuestion::new(&query.vector);
     let mut candidates = Candidates::new(query.limit);
-    let mut statement = connection.prepare_cached("SELECT id, place, code FROM vector_codes")?;
-    let mut rows = statement.query([])?;
-    // Rows of one place mostly follow each other.
-    let mut last = (i64::MIN, false);
-    while let Some(row) = rows.next()? {
-        let place = row.get(1)?;
-        if place != last.0 {
-            last = (place, places.0.contains_key(&place));
-        }
-        if last.1
-            && let Some((near, wrong)) = question.compare(row.get_ref(2)?.as_blob()?)
-        {
-            candidates.add(near, wrong, row.get(0)?);
-        }
+    let mut blocks = Blocks::of(connection)?;
+    for place in places.0.keys() {
+        blocks.each(*place, |id, code| {
+            if let Some((near, wrong)) = question.compare(code) {
+                candidates.add(near, wrong, id);
+            }
+        })?;
     }
     Ok(candidates.ids())
 }

@@ -24,7 +24,7 @@ fn synced() -> Project {
 
 /// The tables that upgrades after that of the doubles make.
 const MADE_LATER: [&str; 6] =
-    ["fleet_excluded", "fleet_kept", "vector_places", "vectors", "vector_codes", "vector_words"];
+    ["fleet_excluded", "fleet_kept", "vector_places", "vectors", "vector_blocks", "vector_words"];
 
 /// Makes the hub what the version before made of it: the same tables with REAL columns.
 fn make_old(project: &Project) {

@@ -13,3 +13,4 @@ mod shapes;
 mod state;
 mod transactions;
 mod values;
+mod vectors;
