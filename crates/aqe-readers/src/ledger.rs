@@ -1,6 +1,7 @@
 //! The ledger in a SQLite file: entries as packed segments, appended batch by batch.
 
 mod intents;
+mod known;
 mod segments;
 
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Transaction, Trans
 use crate::private::PrivateFolder;
 use crate::sqlite::header;
 use crate::synced;
+pub use known::KnownStream;
 use segments::{add_segment, newest, unpack};
 
 /// `aqel` in ASCII.

@@ -44,7 +44,7 @@ pub use discover::{Discovery, Found, Skipped, discover, find_root};
 pub use file::SourceFile;
 pub use hub::{EmbeddedHub, EmbeddedTxn, EnvironmentOverview, Overview, RunOverview, StreamOverview, TableOverview};
 pub use json::{JsonLayout, JsonSource};
-pub use ledger::LedgerFile;
+pub use ledger::{KnownStream, LedgerFile};
 pub use private::remove_leftovers;
 pub use pull::{
     FileNotes, Keeper, LocalSink, LocalTxn, Pull, PullState, PulledTable, Restored, own_sources, pull, restored,

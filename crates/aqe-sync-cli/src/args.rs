@@ -41,7 +41,11 @@ pub(crate) enum Command {
     /// Takes what changed into the hub (the default)
     Sync(SyncFlags),
     /// Shows when each stream was last synced, how much the hub holds, and what needs attention
-    Status,
+    Status(StatusFlags),
+    /// Lists the last syncs, of all environments, and what failed in them
+    History(HistoryFlags),
+    /// Lists records that could not be stored; shows them, tries them again, or drops them
+    DeadLetters(DeadLettersFlags),
     /// Compares the sources with the hub, record by record
     Verify(VerifyFlags),
     /// Looks everything over, from file permissions to the hub's clock, and says what to do
@@ -89,6 +93,11 @@ pub(crate) struct SyncFlags {
 }
 
 impl SyncFlags {
+    /// Those of a sync that compares everything.
+    pub(crate) fn full() -> Self {
+        Self { full: true, ..Self::default() }
+    }
+
     /// The mode they stand for.
     pub(crate) fn mode(self) -> Mode {
         match self {
@@ -362,6 +371,80 @@ pub(crate) struct CreateFlags {
     /// Print the SQL, without a password, and change nothing
     #[arg(long, visible_alias = "dry-run")]
     pub(crate) print: bool,
+}
+
+/// Flags of `status`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Args)]
+#[command(next_help_heading = "Status")]
+pub(crate) struct StatusFlags {
+    /// Print all figures in Prometheus' text format
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) prometheus: bool,
+}
+
+/// Flags of `history`.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "History")]
+pub(crate) struct HistoryFlags {
+    /// Only of this environment
+    #[arg(long, value_name = "NAME")]
+    pub(crate) from: Option<String>,
+    /// Only syncs since: a moment (2026-01-31, 2026-01-31T12:00:00Z) or an age (36h, 7d)
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<String>,
+    /// Only syncs that failed or were done in part
+    #[arg(long)]
+    pub(crate) failed: bool,
+    /// Show so many at most, the newest
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub(crate) limit: usize,
+}
+
+/// Flags of `dead-letters`.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Dead letters")]
+pub(crate) struct DeadLettersFlags {
+    /// What to do with them [default: list]
+    #[command(subcommand)]
+    pub(crate) what: Option<DeadLettersCommand>,
+    /// Only of this hub table
+    #[arg(long, value_name = "TABLE")]
+    pub(crate) table: Option<String>,
+    /// Only of this environment
+    #[arg(long, value_name = "NAME")]
+    pub(crate) from: Option<String>,
+    /// Those too whose records were stored since, or are gone
+    #[arg(long)]
+    pub(crate) settled: bool,
+    /// Show so many at most, the newest
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub(crate) limit: usize,
+}
+
+/// What about dead letters.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum DeadLettersCommand {
+    /// Lists them
+    List,
+    /// Shows one, with all that its record holds
+    Show {
+        /// Its id, as listed; the beginning of it is enough
+        id: String,
+    },
+    /// Reads their sources again, whatever is known of those, and stores what can be stored
+    Retry {
+        /// Their ids; the beginnings are enough [default: all of this environment]
+        ids: Vec<String>,
+    },
+    /// Deletes them from the hub, for good
+    Drop {
+        /// Their ids; the beginnings are enough
+        #[arg(required_unless_present = "all")]
+        ids: Vec<String>,
+        /// All of this environment, settled ones too
+        #[arg(long, conflicts_with = "ids")]
+        all: bool,
+    },
 }
 
 /// Flags that every command takes, before or after its name.

@@ -1,10 +1,11 @@
 //! `aqe-sync`: arguments, configuration and output over the library crates.
 
 mod args;
+mod attempts;
 mod command;
 mod config;
 mod exit;
-mod health;
+mod facts;
 mod hub;
 mod model;
 mod output;
@@ -107,7 +108,9 @@ fn execute(
     let context = Context { settings: &settings, terminal, patience };
     match command {
         Command::Sync(flags) => command::sync::run(&context, flags),
-        Command::Status => command::status::run(&context),
+        Command::Status(flags) => command::status::run(&context, flags),
+        Command::History(flags) => command::history::run(&context, &flags),
+        Command::DeadLetters(flags) => command::dead_letters::run(&context, &flags),
         Command::Verify(flags) => command::verify::run(&context, flags),
         Command::Doctor => command::doctor::run(&context),
         Command::Config => command::config::run(&context),

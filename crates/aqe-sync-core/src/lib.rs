@@ -36,6 +36,7 @@ mod hashing;
 pub mod json;
 pub mod ledger;
 mod meeting;
+pub mod monitor;
 pub mod packed;
 pub mod plan;
 pub mod record;
@@ -52,7 +53,7 @@ mod value;
 pub mod verify;
 mod walk;
 
-pub use account::{audit, event, overview, report};
+pub use account::{audit, event, history, overview, report};
 pub use conversion::{aside, coerce, rowjson};
 pub use hashing::{digest, hash};
 pub use meeting::{conflict, meet, revert};

@@ -1,6 +1,7 @@
 //! What the hub remembers of streams and runs.
 
 use aqe_sync_core::audit::{AuditRow, audit};
+use aqe_sync_core::history::stream_records;
 use aqe_sync_core::{Checkpoint, Environment, Report, Result, StreamId, StreamState, Timestamp, failpoint};
 use postgres_types::Type;
 use tokio_postgres::{Client, Error, Row};
@@ -85,13 +86,14 @@ async fn write_report(
 
 async fn write_history(client: &Client, dialect: &Dialect, report: &Report) -> Result<(), Error> {
     let sql = format!(
-        "INSERT INTO {} (run_id, source_env, mode, status, started_at, duration_ms, totals, errors) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (source_env, run_id) DO NOTHING",
+        "INSERT INTO {} (run_id, source_env, mode, status, started_at, duration_ms, totals, errors, streams) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (source_env, run_id) DO NOTHING",
         dialect.own("sync_history")
     );
     let errors = report.errors().map(|errors| storable(&errors));
     let totals = serde_json::json!(report.totals).to_string();
-    let parameters: [Param<'_>; 8] = [
+    let streams = storable_json(report);
+    let parameters: [Param<'_>; 9] = [
         (&report.run_id, Type::TEXT),
         (&report.environment.as_str(), Type::TEXT),
         (&report.mode.as_str(), Type::TEXT),
@@ -100,8 +102,18 @@ async fn write_history(client: &Client, dialect: &Dialect, report: &Report) -> R
         (&report.duration_ms.cast_signed(), Type::INT8),
         (&Wire::Json(&totals), Type::JSONB),
         (&errors, Type::TEXT),
+        (&Wire::Json(&streams), Type::JSONB),
     ];
     client.execute_typed(&sql, &parameters).await.map(drop)
+}
+
+/// The account of each stream. Names come from files: no U+0000, which JSONB cannot keep.
+fn storable_json(report: &Report) -> String {
+    let mut streams = stream_records(report);
+    for stream in &mut streams {
+        (stream.source, stream.stream) = (storable(&stream.source), storable(&stream.stream));
+    }
+    serde_json::json!(streams).to_string()
 }
 
 async fn write_event(client: &Client, connections: &Connections, event: Option<&AuditRow>) -> Result<(), Error> {

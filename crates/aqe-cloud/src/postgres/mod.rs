@@ -3,6 +3,7 @@
 
 mod batch;
 mod bookkeeping;
+mod chronicle;
 mod conflicts;
 mod connections;
 mod deliver;

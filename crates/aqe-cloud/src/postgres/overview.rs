@@ -1,6 +1,11 @@
 //! What the hub holds, at a glance.
 
-use aqe_sync_core::overview::{EnvironmentOverview, Overview, RunOverview, StreamOverview, TableOverview};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use aqe_sync_core::overview::{
+    EnvironmentOverview, ModelOverview, Overview, RunOverview, StreamOverview, TableOverview,
+};
 use aqe_sync_core::{Identifier, Result, audit, tables};
 use futures::future::try_join_all;
 use postgres_types::Type;
@@ -18,10 +23,13 @@ impl PostgresHub {
     /// # Errors
     /// When the hub cannot be read.
     pub fn overview(&self) -> Result<Overview> {
-        let connections = std::sync::Arc::clone(&self.connections);
+        futures::executor::block_on(self.look_over())
+    }
+
+    pub(super) async fn look_over(&self) -> Result<Overview> {
+        let connections = Arc::clone(&self.connections);
         let warnings = self.warnings().to_vec();
-        let overview = self.run(async move { connections.overview().await });
-        let overview = futures::executor::block_on(overview)?;
+        let overview = self.run(async move { connections.overview().await }).await?;
         Ok(Overview { warnings, ..overview })
     }
 }
@@ -60,17 +68,28 @@ async fn look_at_all(client: &Client, dialect: &Dialect, present: &Present) -> R
     };
     let there = tables::all().iter().filter(|table| present.table(table.name().as_str()).is_some());
     let counts = there.map(|table| count_table(client, dialect, table.name()));
-    let (environments, counted, conflicts, dead_letters, bytes, runs) = futures::try_join!(
+    let (environments, counted, conflicts, dead_letters, sizes, runs, embedded) = futures::try_join!(
         environments(client, dialect),
         try_join_all(counts),
         count("conflict_log", ""),
         count("dead_letters", "WHERE settled_at IS NULL"),
-        size(client, dialect),
+        sizes(client, dialect),
         runs(client, dialect),
+        embedded(client, dialect, present),
     )?;
-    let mut overview =
-        Overview { environments, tables: Vec::new(), conflicts, dead_letters, bytes, runs, warnings: Vec::new() };
-    for counted in counted {
+    let bytes = sizes.values().sum();
+    let models = models(&embedded);
+    let first = models.first().map(|model| model.model.as_str());
+    let vectors_of = |table: &str| -> u64 {
+        let of_table = |one: &&Embedded| Some(one.model.as_str()) == first && one.table == table;
+        embedded.iter().filter(of_table).map(|one| one.vectors).sum()
+    };
+    let mut overview = Overview { environments, conflicts, dead_letters, bytes, runs, ..Overview::default() };
+    for mut counted in counted {
+        let name = counted.overview.table.as_str();
+        counted.overview.bytes = sizes.get(name).copied().unwrap_or(0);
+        let has_text = tables::find(name).is_some_and(|table| !table.text_columns().is_empty());
+        counted.overview.vectors = has_text.then(|| vectors_of(name));
         for (environment, source, stream, rows) in &counted.streams {
             let of_environment = overview.environments.iter_mut().filter(|each| each.environment == *environment);
             let of_stream = of_environment.flat_map(|each| &mut each.streams).filter(|each| {
@@ -82,6 +101,7 @@ async fn look_at_all(client: &Client, dialect: &Dialect, present: &Present) -> R
             overview.tables.push(counted.overview);
         }
     }
+    overview.models = models;
     Ok(overview)
 }
 
@@ -99,7 +119,7 @@ async fn count_table(client: &Client, dialect: &Dialect, name: &Identifier) -> R
     );
     // The hub's own audit rows are nobody's memory.
     let rows = client.query_typed(&sql, &[(&audit::SOURCE, Type::TEXT)]).await?;
-    let mut overview = TableOverview { table: name.to_string(), rows: 0, tombstones: 0 };
+    let mut overview = TableOverview { table: name.to_string(), rows: 0, tombstones: 0, bytes: 0, vectors: None };
     let mut streams = Vec::with_capacity(rows.len());
     for row in &rows {
         let live = number(row, 3)?;
@@ -133,10 +153,55 @@ async fn environments(client: &Client, dialect: &Dialect) -> Result<Vec<Environm
     Ok(environments)
 }
 
-async fn size(client: &Client, dialect: &Dialect) -> Result<u64, Error> {
-    let sql = "SELECT coalesce(sum(pg_catalog.pg_total_relation_size(c.oid)), 0)::bigint FROM pg_catalog.pg_class c \
+/// Bytes of each table, with indexes and what is kept apart from its rows.
+async fn sizes(client: &Client, dialect: &Dialect) -> Result<HashMap<String, u64>, Error> {
+    let sql = "SELECT c.relname::text, pg_catalog.pg_total_relation_size(c.oid) FROM pg_catalog.pg_class c \
                JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relkind = 'r'";
-    number(&client.query_typed_one(sql, &[(&dialect.schema.as_str(), Type::TEXT)]).await?, 0)
+    let rows = client.query_typed(sql, &[(&dialect.schema.as_str(), Type::TEXT)]).await?;
+    rows.iter().map(|row| Ok((row.try_get(0)?, number(row, 1)?))).collect()
+}
+
+/// Vectors of one table and model.
+struct Embedded {
+    model: String,
+    table: String,
+    vectors: u64,
+    recall: Option<f64>,
+}
+
+async fn embedded(client: &Client, dialect: &Dialect, present: &Present) -> Result<Vec<Embedded>, Error> {
+    if present.table("vectors").is_none() {
+        return Ok(Vec::new());
+    }
+    // Counting a column, since an index of ruvector breaks counting rows.
+    let sql = format!(
+        "SELECT v.model, v.table_name, count(v.source_env), \
+         (SELECT i.value FROM {} i WHERE i.key = 'vector_recall ' || v.model) FROM {} v GROUP BY 1, 2",
+        dialect.own("hub_info"),
+        dialect.own("vectors")
+    );
+    let rows = client.query_typed(&sql, &[]).await?;
+    let embedded = rows.iter().map(|row| {
+        let recall: Option<&str> = row.try_get(3)?;
+        let recall = recall.and_then(|recall| recall.parse().ok());
+        Ok(Embedded { model: row.try_get(0)?, table: row.try_get(1)?, vectors: number(row, 2)?, recall })
+    });
+    embedded.collect()
+}
+
+/// Models by how many vectors there are of them.
+fn models(embedded: &[Embedded]) -> Vec<ModelOverview> {
+    let mut models: Vec<ModelOverview> = Vec::new();
+    for one in embedded {
+        match models.iter_mut().find(|model| model.model == one.model) {
+            Some(model) => model.vectors += one.vectors,
+            None => {
+                models.push(ModelOverview { model: one.model.clone(), vectors: one.vectors, recall: one.recall });
+            }
+        }
+    }
+    models.sort_by(|a, b| b.vectors.cmp(&a.vectors).then_with(|| a.model.cmp(&b.model)));
+    models
 }
 
 async fn runs(client: &Client, dialect: &Dialect) -> Result<Vec<RunOverview>, Error> {

@@ -55,7 +55,8 @@ fn an_older_hub_is_upgraded_and_its_rows_stay() {
         old.psql(
             "DROP TABLE aqe.conflict_log, aqe.dead_letters, aqe.fleet_excluded, aqe.fleet_kept, aqe.environments, aqe.vectors, \
              aqe.vector_progress; \
-             ALTER TABLE aqe.sync_history DROP CONSTRAINT sync_history_pkey, ADD PRIMARY KEY (run_id); \
+             ALTER TABLE aqe.sync_history DROP CONSTRAINT sync_history_pkey, ADD PRIMARY KEY (run_id), \
+             DROP COLUMN streams; \
              DELETE FROM aqe.schema_migrations WHERE number >= 2; \
              INSERT INTO aqe.sync_versions VALUES ('laptop', 'patterns', 7)",
         );
@@ -66,7 +67,7 @@ fn an_older_hub_is_upgraded_and_its_rows_stay() {
         let upgraded = schema::open(&client, &name("aqe"), Mode::Existing).await.unwrap();
         assert_eq!(upgraded.id(), made.id());
         assert_eq!(old.psql("SELECT version FROM aqe.sync_versions"), "7");
-        assert_eq!(old.psql("SELECT number FROM aqe.schema_migrations ORDER BY 1"), "1\n2\n3\n4\n5");
+        assert_eq!(old.psql("SELECT number FROM aqe.schema_migrations ORDER BY 1"), "1\n2\n3\n4\n5\n6");
         create(&connect(&new.url()).await, "aqe").await.unwrap();
         let structure = |database| dump(database, &Binaries::find(), "--schema-only");
         assert_eq!(structure(&old), structure(&new));

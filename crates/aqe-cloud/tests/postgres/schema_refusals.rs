@@ -26,7 +26,7 @@ fn a_newer_hub_is_refused_and_the_message_names_the_version_to_install() {
         let database = Cluster::shared().database();
         let client = connect(&database.url()).await;
         create(&client, "aqe").await.unwrap();
-        database.psql("INSERT INTO aqe.schema_migrations VALUES (6, 'later', 'x', now(), 'aqe-sync 9.8.7')");
+        database.psql("INSERT INTO aqe.schema_migrations VALUES (7, 'later', 'x', now(), 'aqe-sync 9.8.7')");
         for mode in [Mode::Inspect, Mode::Existing, Mode::Create(&Setup::default())] {
             let error = schema::open(&client, &name("aqe"), mode).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Incompatible);

@@ -6,6 +6,7 @@ mod codec;
 mod conflicts;
 mod doubles;
 mod fleet;
+mod history;
 mod overview;
 mod schema;
 mod statements;
@@ -278,7 +279,7 @@ impl Sink for EmbeddedHub {
         let _turn = self.turn.lock().await;
         self.worker
             .call(move |state| {
-                history(&mut state.connection, &report).map_err(|error| hub_error(&state.name, "writing to", error))
+                keep_run(&mut state.connection, &report).map_err(|error| hub_error(&state.name, "writing to", error))
             })
             .await
     }
@@ -399,26 +400,13 @@ fn send_rows(
     Ok(())
 }
 
-fn history(connection: &mut Connection, report: &Report) -> rusqlite::Result<()> {
+fn keep_run(connection: &mut Connection, report: &Report) -> rusqlite::Result<()> {
     let event = audit(report);
     if let Some(event) = &event {
         schema::prepare(connection, event.table)?;
     }
     let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-    transaction.execute(
-        "INSERT INTO sync_history (run_id, source_env, mode, status, started_at, duration_ms, totals, errors) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-        params![
-            report.run_id,
-            report.environment.as_str(),
-            report.mode.as_str(),
-            report.status.as_str(),
-            report.started_at.to_string(),
-            report.duration_ms,
-            serde_json::json!(report.totals).to_string(),
-            report.errors(),
-        ],
-    )?;
+    history::add(&transaction, report)?;
     if let Some(event) = event {
         txn::write_event(&transaction, &event)?;
     }

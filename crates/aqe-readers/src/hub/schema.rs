@@ -19,13 +19,14 @@ enum Migration {
 }
 
 /// Numbered upgrades; `user_version` counts those applied.
-const MIGRATIONS: [Migration; 6] = [
+const MIGRATIONS: [Migration; 7] = [
     Migration::Sql(include_str!("migrations/0001_bookkeeping.sql")),
     Migration::Sql(include_str!("migrations/0002_settled_letters.sql")),
     Migration::Sql(include_str!("migrations/0003_instances.sql")),
     Migration::Code(doubles::keep_signs),
     Migration::Sql(include_str!("migrations/0005_fleet.sql")),
     Migration::Sql(include_str!("migrations/0006_vectors.sql")),
+    Migration::Sql(include_str!("migrations/0007_history.sql")),
 ];
 
 /// Makes sure that the file is a hub of this version, creating what is missing.

@@ -48,7 +48,7 @@ fn make_old(project: &Project) {
     for table in MADE_LATER {
         hub.execute_batch(&format!("DROP TABLE {table}")).expect("dropped");
     }
-    hub.execute_batch("PRAGMA user_version = 3").expect("set");
+    hub.execute_batch("ALTER TABLE sync_history DROP COLUMN streams; PRAGMA user_version = 3").expect("set");
 }
 
 fn columns(project: &Project) -> Vec<Vec<Value>> {

@@ -196,7 +196,7 @@ fn a_hub_of_a_newer_version_is_refused_with_both_versions() {
     let before = fs::read(project.hub_path()).expect("read");
     let Err(error) = project.try_sync(|options| options) else { panic!("it was taken") };
     assert_eq!(error.kind(), ErrorKind::Incompatible);
-    assert_says(&error.to_string(), &["hub.db", "schema version 99", "versions up to 6", "newer one"]);
+    assert_says(&error.to_string(), &["hub.db", "schema version 99", "versions up to 7", "newer one"]);
     assert!(before == fs::read(project.hub_path()).expect("read"));
 }
 

@@ -2,10 +2,12 @@
 
 pub(crate) mod config;
 pub(crate) mod conflicts;
+pub(crate) mod dead_letters;
 pub(crate) mod doctor;
 pub(crate) mod embed;
 pub(crate) mod env;
 pub(crate) mod fleet;
+pub(crate) mod history;
 pub(crate) mod init;
 pub(crate) mod pull;
 pub(crate) mod search;
@@ -18,7 +20,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::config::{Hub, Settings};
+use crate::config::Settings;
 use crate::exit::{Exit, Failure};
 use crate::hub::{self, OpenHub, Purpose};
 use crate::output::Terminal;
@@ -42,10 +44,7 @@ impl Context<'_> {
 
     /// The hub as people know it.
     fn hub_shown(&self) -> String {
-        match &self.settings.hub.value {
-            Hub::Embedded { path, .. } => project::shown(path, self.root()),
-            Hub::Postgres(_) | Hub::Tunnel(_) => self.settings.hub.value.to_string(),
-        }
+        self.settings.hub_shown()
     }
 
     /// Opens the hub, which has to be there.

@@ -1,9 +1,10 @@
 //! `aqe-sync`, `aqe-sync sync`: takes what the sources hold into the hub.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use aqe_sync_core::history::RunRecord;
 use aqe_sync_core::redact::Redact;
 use aqe_sync_core::{
     ConflictPolicy, DynSource, Engine, Ledger, Mode, Options, Report, Sink, SourceName, Status, Transform,
@@ -14,11 +15,11 @@ use serde::Serialize;
 use super::Context;
 use super::embed::Embedded;
 use crate::args::SyncFlags;
-use crate::config::Settings;
+use crate::config::{Origin, Setting, Settings};
 use crate::exit::{Exit, Failure};
 use crate::hub::{self, OpenHub, Purpose, with_hub};
 use crate::output::{Progress, Verbosity, account, counted, plan};
-use crate::{project, sources};
+use crate::{attempts, project, sources};
 use aqe_readers::{LedgerFile, Skipped};
 
 /// A report for programs, with what discovery left out and the mark of a dry run.
@@ -66,11 +67,7 @@ pub(crate) fn run(context: &Context<'_>, flags: SyncFlags) -> Result<Exit, Failu
     let mut skipped = Vec::new();
     let mut afterwards = Afterwards::default();
     let redact = context.settings.redact()?;
-    let report = match sync(context, flags, redact.clone(), &mut skipped, &mut afterwards) {
-        Ok(report) => report,
-        Err(failure) if failure.exit == Exit::Usage => return Err(failure),
-        Err(failure) => failed(context, flags, failure.message),
-    };
+    let report = account(context, flags, redact.clone(), &mut skipped, &mut afterwards)?;
     let skipped = skipped.iter().map(|left| LeftOut { source: left.name.as_str(), reason: &left.reason }).collect();
     let (pull, embed) = (afterwards.pulled.as_ref(), afterwards.embedded.as_ref());
     let redacted = redact.map_or(0, |redact| redact.replaced().load(Ordering::Relaxed));
@@ -86,6 +83,48 @@ pub(crate) fn run(context: &Context<'_>, flags: SyncFlags) -> Result<Exit, Failu
         context.terminal.result(&format!("{} embedded", counted(embedded.rows, "row")))?;
     }
     Ok(status.into())
+}
+
+/// Syncs, and remembers here how it ended: also what never reached the hub.
+fn account(
+    context: &Context<'_>,
+    flags: SyncFlags,
+    redact: Option<Arc<Redact>>,
+    skipped: &mut Vec<Skipped>,
+    afterwards: &mut Afterwards,
+) -> Result<Report, Failure> {
+    let report = match sync(context, flags, redact, skipped, afterwards) {
+        Ok(report) => report,
+        Err(failure) if failure.exit == Exit::Usage => return Err(failure),
+        Err(failure) => failed(context, flags, failure.message),
+    };
+    if !flags.dry_run {
+        attempts::remember(context.root(), &context.hub_shown(), &RunRecord::from(&report));
+    }
+    Ok(report)
+}
+
+/// Reads some sources whatever is known of them, and sends what the hub does not have. Says
+/// which of them are here and could be read.
+pub(super) fn read_again(context: &Context<'_>, names: &BTreeSet<&str>) -> Result<BTreeSet<String>, Failure> {
+    let mut settings = context.settings.clone();
+    let here = sources::choose(&settings, context.terminal)?.found;
+    let here: Vec<String> =
+        here.iter().map(|found| found.file.name.to_string()).filter(|name| names.contains(name.as_str())).collect();
+    if here.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    settings.include = Setting::new(here, Origin::Flag("dead-letters retry"));
+    settings.exclude = Setting::new(Vec::new(), Origin::Flag("dead-letters retry"));
+    let context = Context { settings: &settings, ..*context };
+    let redact = settings.redact()?;
+    let flags = SyncFlags::full();
+    let report = account(&context, flags, redact, &mut Vec::new(), &mut Afterwards::default())?;
+    if let Some(error) = report.error {
+        return Err(Failure::failed(error));
+    }
+    let read = report.streams.iter().filter(|stream| stream.status != Status::Failed);
+    Ok(read.map(|stream| stream.source.to_string()).collect())
 }
 
 /// Syncs, and says in `skipped` what was left out, however it ends, and in `afterwards` what

@@ -1,13 +1,16 @@
 //! The configuration as a list for people: key, value, origin. No secrets.
 
 use std::fmt::Display;
+use std::time::Duration;
 
 use aqe_cloud::secret::Secret;
 use aqe_sync_core::Deletes;
+use aqe_sync_core::monitor::Thresholds;
 use serde::Serialize;
 
+use super::monitor::Limits;
 use super::secret::{MASK, mask};
-use super::{Origin, Setting, Settings};
+use super::{Origin, Setting, Settings, Span};
 
 /// One line of `aqe-sync config`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -74,6 +77,10 @@ pub(crate) fn entries(settings: &Settings) -> Vec<Entry> {
     list.add_list("redact.allow", redact.allow.as_ref().unwrap_or(&every), "none");
     list.add_list("redact.allow_tables", redact.allow_tables.as_ref().unwrap_or(&every), "none");
     list.add_list("redact.patterns", redact.patterns.as_ref().unwrap_or(&every), "none");
+    list.add_limits("monitor", &settings.monitor.usual, Some(Thresholds::default()));
+    for (name, limits) in &settings.monitor.streams {
+        list.add_limits(&format!("monitor.streams.{name}"), limits, None);
+    }
     let gcp = &settings.gcp;
     list.add("gcp.project", gcp.project.as_ref());
     list.add("gcp.zone", gcp.zone.as_ref());
@@ -104,6 +111,31 @@ impl List {
             value: setting.map(|setting| setting.value.to_string()),
             origin: setting.map_or_else(|| "not set".to_owned(), |setting| setting.origin.to_string()),
         });
+    }
+
+    /// Thresholds; without defaults only those that are set.
+    fn add_limits(&mut self, name: &str, limits: &Limits, defaults: Option<Thresholds>) {
+        let mut add = |key: &str, said: Option<Setting<String>>, default: Option<String>| {
+            if let Some(setting) = said.or(default.map(Setting::default)) {
+                self.add(&format!("{name}.{key}"), Some(&setting));
+            }
+        };
+        let spans = |pair: &(Option<Setting<Span>>, Option<Setting<Span>>)| {
+            let text = |setting: &Setting<Span>| Setting::new(setting.value.to_string(), setting.origin.clone());
+            (pair.0.as_ref().map(text), pair.1.as_ref().map(text))
+        };
+        let rate = |setting: &Setting<f64>| Setting::new(setting.value.to_string(), setting.origin.clone());
+        let default = |span: fn(Thresholds) -> Duration| defaults.map(|defaults| Span(span(defaults)).to_string());
+        let (warning, critical) = spans(&limits.duration);
+        add("duration_warning", warning, default(|usual| usual.duration.warning));
+        add("duration_critical", critical, default(|usual| usual.duration.critical));
+        let (warning, critical) = &limits.failure_rate;
+        let usual = defaults.map(|usual| usual.failure_rate);
+        add("failure_rate_warning", warning.as_ref().map(rate), usual.map(|usual| usual.warning.to_string()));
+        add("failure_rate_critical", critical.as_ref().map(rate), usual.map(|usual| usual.critical.to_string()));
+        let (warning, critical) = spans(&limits.age);
+        add("age_warning", warning, default(|usual| usual.age.warning));
+        add("age_critical", critical, default(|usual| usual.age.critical));
     }
 
     fn add_list(&mut self, key: &str, setting: &Setting<Vec<String>>, empty: &str) {

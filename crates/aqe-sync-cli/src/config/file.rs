@@ -11,14 +11,27 @@ use toml::de::DeTable;
 
 use super::hub::Hub;
 use super::layer::{EmbedLayer, PostgresLayer, PullLayer, RedactLayer};
+use super::monitor::{MONITOR, MonitorLayer};
 use super::nearest::nearest;
 use super::secret::mask;
 use super::section::{File, Section};
 use super::{GcpLayer, Layer, TableSettings};
 use crate::exit::Failure;
 
-const TOP: [&str; 11] =
-    ["env", "hub", "sources", "tables", "batch", "allow_mass_delete", "gcp", "postgres", "pull", "redact", "embed"];
+const TOP: [&str; 12] = [
+    "env",
+    "hub",
+    "sources",
+    "tables",
+    "batch",
+    "allow_mass_delete",
+    "gcp",
+    "postgres",
+    "pull",
+    "redact",
+    "embed",
+    "monitor",
+];
 const EMBED: [&str; 4] = ["on_sync", "model_dir", "download", "url"];
 const PULL: [&str; 3] = ["tables", "min_confidence", "min_environments"];
 const REDACT: [&str; 4] = ["enabled", "allow", "allow_tables", "patterns"];
@@ -105,6 +118,10 @@ pub(super) fn parse(text: &str, path: &Path, root: &Path, home: Option<&Path>) -
                 url: section.parsed("url", address)?,
             },
             None => EmbedLayer::default(),
+        },
+        monitor: match top.section("monitor", &MONITOR)? {
+            Some(section) => MonitorLayer::read(&section)?,
+            None => MonitorLayer::default(),
         },
     })
 }

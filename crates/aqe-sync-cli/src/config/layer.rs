@@ -7,6 +7,7 @@ use aqe_cloud::secret::{Secret, SecretName};
 use aqe_sync_core::{Deletes, Environment, Identifier, PolicySpec};
 
 use super::hub::Hub;
+use super::monitor::MonitorLayer;
 use super::setting::Setting;
 use super::tunnel::Way;
 
@@ -39,6 +40,8 @@ pub(crate) struct Layer {
     pub(super) redact: RedactLayer,
     /// How text becomes vectors.
     pub(super) embed: EmbedLayer,
+    /// From when on something needs attention. Only the file says that.
+    pub(super) monitor: MonitorLayer,
 }
 
 /// What a layer says about embeddings.
@@ -183,6 +186,7 @@ impl Layer {
                 download: self.embed.download.or(below.embed.download),
                 url: self.embed.url.or(below.embed.url),
             },
+            monitor: below.monitor,
         }
     }
 }

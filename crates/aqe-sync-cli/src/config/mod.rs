@@ -6,6 +6,7 @@ mod file;
 mod fuzz;
 mod hub;
 mod layer;
+mod monitor;
 mod nearest;
 pub(crate) mod secret;
 mod section;
@@ -25,12 +26,14 @@ use aqe_sync_core::{BatchLimits, Environment};
 pub(crate) use describe::{Entry, entries};
 pub(crate) use hub::Hub;
 use layer::{EmbedLayer, GcpLayer, Layer, PostgresLayer, PullLayer, RedactLayer, TableSettings};
+pub(crate) use monitor::{MonitorLayer, Span};
 pub(crate) use setting::{Origin, Setting};
 pub(crate) use tunnel::{Tunnel, Way};
 pub(crate) use variables::Variables;
 
 use crate::args::Global;
 use crate::exit::Failure;
+use crate::project;
 
 /// The configuration file's usual name, under the root.
 pub(crate) const FILE_NAME: &str = "aqe-sync.toml";
@@ -66,6 +69,8 @@ pub(crate) struct Settings {
     pub(crate) pull: PullLayer,
     /// How text becomes vectors.
     pub(crate) embed: EmbedLayer,
+    /// From when on something needs attention.
+    pub(crate) monitor: MonitorLayer,
     /// What is taken out of what is sent.
     redact: RedactLayer,
     /// What `PGPASSWORD` holds.
@@ -126,6 +131,7 @@ impl Settings {
             gcp: layer.gcp,
             postgres: layer.postgres,
             pull: layer.pull,
+            monitor: layer.monitor,
             redact: layer.redact,
             embed: layer.embed,
             password: variables.password.clone(),
@@ -154,6 +160,14 @@ impl Settings {
             redact = redact.with_pattern(&pattern)?;
         }
         Ok(Some(Arc::new(items(allow_tables).into_iter().fold(redact, Redact::without_table))))
+    }
+
+    /// The hub as people know it.
+    pub(crate) fn hub_shown(&self) -> String {
+        match &self.hub.value {
+            Hub::Embedded { path, .. } => project::shown(path, &self.root.value),
+            Hub::Postgres(_) | Hub::Tunnel(_) => self.hub.value.to_string(),
+        }
     }
 
     /// How large batches may get.

@@ -98,6 +98,22 @@ impl<'a> Section<'a> {
         Ok(Some(section))
     }
 
+    /// A table in this one, whose keys are names that anybody may choose.
+    pub(super) fn any_section(&self, key: &'a str) -> Result<Option<Section<'a>>, Failure> {
+        let Some(value) = self.get(key) else {
+            return Ok(None);
+        };
+        match value.get_ref().as_table() {
+            Some(table) => Ok(Some(Section { file: self.file, name: key, table })),
+            None => self.expected(key, value, "a table"),
+        }
+    }
+
+    /// The keys that are set.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &'a str> {
+        self.table.keys().map(|key| key.get_ref().as_ref())
+    }
+
     fn setting<T>(&self, value: &Value<'_>, found: T) -> Setting<T> {
         Setting::new(found, self.file.origin(&value.span()))
     }

@@ -57,7 +57,7 @@ fn a_hub_from_before_letters_were_settled_is_upgraded_with_its_letters() {
          PRAGMA application_id = 0x61716568; PRAGMA user_version = 1",
     );
     ends_with(1, &run(root, &["status"]));
-    assert_eq!(count(root, "SELECT user_version FROM pragma_user_version"), 6);
+    assert_eq!(count(root, "SELECT user_version FROM pragma_user_version"), 7);
     ends_with(0, &run(root, &[]));
     ends_with(0, &run(root, &["status"]));
     assert_eq!(count(root, "SELECT count(*) FROM dead_letters WHERE settled_at IS NOT NULL"), 1);

@@ -217,7 +217,7 @@ fn a_column_that_was_dropped_is_told_by_all_and_filled_again() {
         let said = project.ends(2, Some(&url), arguments);
         assert!(said.contains("lost columns: qe_patterns.embedding") && said.contains("aqe-sync init"), "{said}");
     }
-    assert!(project.ends(0, Some(&url), &["status"]).contains("lost columns"));
+    assert!(project.ends(1, Some(&url), &["status"]).contains("lost columns"), "and the last sync failed");
     assert_eq!(project.finds(Some(&url), "hub").0, "critical");
     assert!(project.ends(0, Some(&url), &["init"]).contains("every environment"));
     project.ends(1, Some(&url), &["verify"]);

@@ -8,6 +8,7 @@ mod fleet;
 #[cfg(unix)]
 mod isolation;
 mod locks;
+mod operating;
 mod postgres_hub;
 mod program;
 mod redaction;

@@ -2,5 +2,6 @@
 
 pub mod audit;
 pub mod event;
+pub mod history;
 pub mod overview;
 pub mod report;

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 /// The hub at a glance.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Overview {
     /// Who has written to it.
     pub environments: Vec<EnvironmentOverview>,
@@ -17,6 +17,8 @@ pub struct Overview {
     pub bytes: u64,
     /// The last runs, the latest first, at most twenty.
     pub runs: Vec<RunOverview>,
+    /// The models that texts were embedded with, that of most vectors first.
+    pub models: Vec<ModelOverview>,
     /// What a person should know about the hub itself.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
@@ -55,6 +57,22 @@ pub struct TableOverview {
     pub rows: u64,
     /// Rows that are gone from their sources.
     pub tombstones: u64,
+    /// What it takes on disk, its indexes included.
+    pub bytes: u64,
+    /// How many of its rows have a vector of the model of most vectors; `None` where its rows
+    /// have no text.
+    pub vectors: Option<u64>,
+}
+
+/// One embedding model.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ModelOverview {
+    /// Its identity.
+    pub model: String,
+    /// How many vectors of it there are.
+    pub vectors: u64,
+    /// Which share of the nearest rows the hub's index finds, when that was last compared.
+    pub recall: Option<f64>,
 }
 
 /// One run.

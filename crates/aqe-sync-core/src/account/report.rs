@@ -1,11 +1,11 @@
 //! The full account of a run.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{Environment, Error, Result, SourceName, StreamName, Timestamp};
 
 /// How a run or a stream ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     /// Everything as it should be.
@@ -52,7 +52,8 @@ impl Mode {
 
 /// Where records went. For every stream and for the whole run
 /// `read = inserted + updated + unchanged + merged + superseded + dead_lettered`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Counters {
     /// Records read, after transforms.
     pub read: u64,

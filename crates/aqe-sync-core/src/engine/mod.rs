@@ -58,6 +58,10 @@ pub struct Options {
     /// What a comparison found: then only streams that differ are read, and compared
     /// with that instead of ledger or hub (see [`crate::verify::repair`]).
     pub repair: Option<Arc<Findings>>,
+    /// What reads the sources. Another version reads those again that did not change, once: it
+    /// may understand what the last one had to make a dead letter. This crate's own, unless
+    /// somebody's own sources say more.
+    pub version: String,
 }
 
 impl Options {
@@ -74,6 +78,7 @@ impl Options {
             transforms: Vec::new(),
             priorities: BTreeMap::new(),
             repair: None,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
         }
     }
 

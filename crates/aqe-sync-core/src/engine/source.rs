@@ -14,6 +14,7 @@ use crate::report::{Mode, Status, StreamReport, describe};
 use crate::source::{Batch, DynSource, Fingerprint, ReadRequest, StreamSpec};
 use crate::walk::{Failure, Turn, Walk};
 use crate::{Error, Result, SourceName, StreamId, StreamName, TableSpec};
+use xxhash_rust::xxh3::xxh3_64;
 
 /// What one source adds to the report.
 #[derive(Default)]
@@ -267,10 +268,12 @@ impl<S: Sink> Run<'_, S> {
         Ok(Some(reports.collect()))
     }
 
-    /// What is remembered of a source: how it was, and what its records passed through. Under
-    /// other transforms in place an unchanged file is not what the hub has.
+    /// What is remembered of a source: how it was, what read it, and what its records passed
+    /// through. Under other transforms in place an unchanged file is not what the hub has; and a
+    /// newer version may understand what an older one could not store.
     fn seen(&self, fingerprint: &Fingerprint) -> Vec<u8> {
         let mut seen = fingerprint.bytes.clone();
+        seen.extend_from_slice(&xxh3_64(self.options.version.as_bytes()).to_le_bytes());
         if let Some(transforms) = self.in_place.filter(|transforms| *transforms != 0) {
             seen.extend_from_slice(&transforms.to_le_bytes());
         }

@@ -13,6 +13,6 @@ mod similar;
 mod words;
 
 pub use find::{Answer, Hit, Query, Question, search};
-pub use recall::{ENOUGH, Recall, recall};
+pub use recall::{ENOUGH as ENOUGH_RECALL, Recall, recall};
 pub use similar::{Pair, Similar, similar};
 pub use words::words_of;

@@ -1,6 +1,6 @@
 //! Full, incremental and append; what may be skipped and what never.
 
-use aqe_sync_core::{Environment, Mode, Status};
+use aqe_sync_core::{DeadLetter, Environment, Json, Mode, Reject, Status};
 
 use crate::support::memory_source::MemorySource;
 use crate::support::note::{With as _, note, notes, spec};
@@ -178,4 +178,25 @@ fn the_last_commit_says_that_the_stream_was_read_to_its_end() {
     assert!(!complete(&world));
     world.run(&[&source(&[("1", "one"), ("2", "two")])]);
     assert!(complete(&world));
+}
+
+#[test]
+fn a_newer_version_stores_by_itself_what_an_older_one_could_not() {
+    let mut world = World::new();
+    let letter = DeadLetter {
+        key: "2".to_owned(),
+        reason: "this version does not understand it".to_owned(),
+        record: Json::from_text(r#"{"id":"2"}"#),
+    };
+    let before = source(&[("1", "one")]).fingerprint(b"same", true);
+    let report = world.run(&[&before.rejects(vec![Reject { key: None, letter }])]);
+    assert_eq!((report.totals.inserted, report.totals.dead_lettered), (1, 1));
+    let now = source(&[("1", "one"), ("2", "two")]).fingerprint(b"same", true);
+    let report = world.run(&[&now]);
+    assert!(first(&report).skipped_unchanged, "the same version");
+    world.options.version.push_str("-next");
+    let report = world.run(&[&now]);
+    assert_eq!((report.totals.inserted, report.totals.unchanged), (1, 1));
+    assert_eq!(world.bodies(), texts(&[("1", "one"), ("2", "two")]));
+    assert!(first(&world.run(&[&now])).skipped_unchanged, "once");
 }

@@ -45,7 +45,7 @@ impl Use {
         match table {
             _ if READ_ONLY.contains(&table) => Self::Read,
             "sync_history" | "conflict_log" => Self::Append,
-            "fleet_kept" | "vectors" => Self::Clear,
+            "fleet_kept" | "vectors" | "dead_letters" => Self::Clear,
             _ => Self::Write,
         }
     }

@@ -38,12 +38,13 @@ struct Migration {
 }
 
 /// Once published, an upgrade's text never changes.
-const MIGRATIONS: [Migration; 5] = [
+const MIGRATIONS: [Migration; 6] = [
     Migration { name: "progress", sql: include_str!("migrations/0001_progress.sql") },
     Migration { name: "exceptions", sql: include_str!("migrations/0002_exceptions.sql") },
     Migration { name: "fleet", sql: include_str!("migrations/0003_fleet.sql") },
     Migration { name: "environments", sql: include_str!("migrations/0004_environments.sql") },
     Migration { name: "vectors", sql: include_str!("migrations/0005_vectors.sql") },
+    Migration { name: "history", sql: include_str!("migrations/0006_history.sql") },
 ];
 
 fn checksum(sql: &str) -> String {
@@ -179,6 +180,7 @@ mod tests {
             "4d689e164e87385a0190c4909d747e86",
             "e707dab8efc207ae6a60a0363313dcdd",
             "9b38fbb7308ea09cdb4d7afe788dd74d",
+            "880271e6f677011093f422f8bfb7e2ae",
         ];
         assert_eq!(sums, published);
     }
