@@ -40,6 +40,8 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Takes what changed into the hub (the default)
     Sync(SyncFlags),
+    /// Syncs again and again, on a schedule and when a source changes, until it is told to stop
+    Watch(WatchFlags),
     /// Shows when each stream was last synced, how much the hub holds, and what needs attention
     Status(StatusFlags),
     /// Lists the last syncs, of all environments, and what failed in them
@@ -373,6 +375,21 @@ pub(crate) struct CreateFlags {
     pub(crate) print: bool,
 }
 
+/// Flags of `watch`.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Watch")]
+pub(crate) struct WatchFlags {
+    /// When syncs are due: a span of time (5m, 1h) or a cron expression in local time [default: 5m]
+    #[arg(long, value_name = "WHEN")]
+    pub(crate) interval: Option<String>,
+    /// Serve metrics in Prometheus' format here, under /metrics: 127.0.0.1:9464, or a port of this machine alone
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) metrics: Option<String>,
+    /// Each time also take what other environments learned into this project's own memory
+    #[arg(long)]
+    pub(crate) bidirectional: bool,
+}
+
 /// Flags of `status`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Args)]
 #[command(next_help_heading = "Status")]
@@ -447,6 +464,16 @@ pub(crate) enum DeadLettersCommand {
     },
 }
 
+/// How messages are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum LogFormat {
+    /// Lines for people
+    #[default]
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
 /// Flags that every command takes, before or after its name.
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Common")]
@@ -472,6 +499,9 @@ pub(crate) struct Global {
     /// Print the result as one JSON object
     #[arg(long, global = true)]
     pub(crate) json: bool,
+    /// How messages are written: for people, or as one JSON object a line
+    #[arg(long, global = true, value_name = "FORMAT", value_enum, default_value_t)]
+    pub(crate) log_format: LogFormat,
     /// Say more: one line per stream, and empty ones too
     #[arg(short, long, global = true, action = ArgAction::SetTrue, conflicts_with = "quiet")]
     pub(crate) verbose: bool,

@@ -7,19 +7,21 @@ mod config;
 mod exit;
 mod facts;
 mod hub;
+mod log;
 mod model;
 mod output;
 mod password;
 mod project;
 mod selection;
 mod sources;
+mod watch;
 
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser as _;
 
-use args::{Arguments, Command, Global};
+use args::{Arguments, Command, Global, LogFormat};
 use command::Context;
 use config::secret::mask_arguments;
 use config::{Settings, Variables};
@@ -83,7 +85,9 @@ fn run(mut arguments: Arguments) -> Exit {
         Global { verbose: true, .. } => Verbosity::Verbose,
         Global { .. } => Verbosity::Normal,
     };
-    let terminal = Terminal::new(verbosity, global.json, variables.no_color());
+    let json_lines = global.log_format == LogFormat::Json;
+    log::start(json_lines, verbosity);
+    let terminal = Terminal::new(verbosity, global.json, variables.no_color()).logging(json_lines);
     let outcome = match problem {
         Some(problem) => Err(problem),
         None => execute(&mut arguments, &global, &variables, &terminal),
@@ -103,11 +107,13 @@ fn execute(
     let command = arguments.take_command()?;
     let root = project::root(global.root.as_deref())?;
     let name = project::default_environment(&root.value);
-    let settings = Settings::load(root, &name, global, variables)?;
+    let load = || Settings::load(root.clone(), &name, global, variables);
+    let settings = load()?;
     let patience = Duration::from_secs(global.wait);
     let context = Context { settings: &settings, terminal, patience };
     match command {
         Command::Sync(flags) => command::sync::run(&context, flags),
+        Command::Watch(flags) => watch::run(&context, &flags, global, &load),
         Command::Status(flags) => command::status::run(&context, flags),
         Command::History(flags) => command::history::run(&context, &flags),
         Command::DeadLetters(flags) => command::dead_letters::run(&context, &flags),

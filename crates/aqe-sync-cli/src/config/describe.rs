@@ -81,6 +81,16 @@ pub(crate) fn entries(settings: &Settings) -> Vec<Entry> {
     for (name, limits) in &settings.monitor.streams {
         list.add_limits(&format!("monitor.streams.{name}"), limits, None);
     }
+    let watch = &settings.watch;
+    list.add("watch.interval", Some(&watch.schedule()));
+    let plan = watch.plan();
+    list.add("watch.jitter", Some(&origin_of(watch.jitter.as_ref(), Span(plan.jitter))));
+    list.add("watch.on_change", Some(&origin_of(watch.on_change.as_ref(), true)));
+    let debounce = plan.debounce.map(Span);
+    list.add("watch.debounce", debounce.map(|span| origin_of(watch.debounce.as_ref(), span)).as_ref());
+    list.add("watch.bidirectional", Some(&origin_of(watch.bidirectional.as_ref(), false)));
+    list.add("watch.limit", Some(&origin_of(watch.limit.as_ref(), Span(watch.limit()))));
+    list.add("watch.metrics", watch.metrics.as_ref());
     let gcp = &settings.gcp;
     list.add("gcp.project", gcp.project.as_ref());
     list.add("gcp.zone", gcp.zone.as_ref());
@@ -100,6 +110,11 @@ pub(crate) fn entries(settings: &Settings) -> Vec<Entry> {
     list.add("PGPASSWORD", variable("PGPASSWORD", settings.password.is_some(), MASK).as_ref());
     list.add("NO_COLOR", variable("NO_COLOR", settings.no_color, "set").as_ref());
     list.0
+}
+
+/// What is set, or what holds without that.
+fn origin_of<T: Clone>(set: Option<&Setting<T>>, default: T) -> Setting<T> {
+    set.cloned().unwrap_or_else(|| Setting::default(default))
 }
 
 struct List(Vec<Entry>);

@@ -15,10 +15,11 @@ use super::monitor::{MONITOR, MonitorLayer};
 use super::nearest::nearest;
 use super::secret::mask;
 use super::section::{File, Section};
+use super::watch::{WATCH, WatchLayer};
 use super::{GcpLayer, Layer, TableSettings};
 use crate::exit::Failure;
 
-const TOP: [&str; 12] = [
+const TOP: [&str; 13] = [
     "env",
     "hub",
     "sources",
@@ -31,6 +32,7 @@ const TOP: [&str; 12] = [
     "redact",
     "embed",
     "monitor",
+    "watch",
 ];
 const EMBED: [&str; 4] = ["on_sync", "model_dir", "download", "url"];
 const PULL: [&str; 3] = ["tables", "min_confidence", "min_environments"];
@@ -122,6 +124,10 @@ pub(super) fn parse(text: &str, path: &Path, root: &Path, home: Option<&Path>) -
         monitor: match top.section("monitor", &MONITOR)? {
             Some(section) => MonitorLayer::read(&section)?,
             None => MonitorLayer::default(),
+        },
+        watch: match top.section("watch", &WATCH)? {
+            Some(section) => WatchLayer::read(&section)?,
+            None => WatchLayer::default(),
         },
     })
 }

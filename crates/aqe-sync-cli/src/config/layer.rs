@@ -10,6 +10,7 @@ use super::hub::Hub;
 use super::monitor::MonitorLayer;
 use super::setting::Setting;
 use super::tunnel::Way;
+use super::watch::WatchLayer;
 
 /// What one layer says; what it leaves open comes from the layer below.
 #[derive(Clone, Debug, Default)]
@@ -42,6 +43,8 @@ pub(crate) struct Layer {
     pub(super) embed: EmbedLayer,
     /// From when on something needs attention. Only the file says that.
     pub(super) monitor: MonitorLayer,
+    /// How the daemon goes about it. The file says that, and the command's own flags.
+    pub(super) watch: WatchLayer,
 }
 
 /// What a layer says about embeddings.
@@ -187,6 +190,7 @@ impl Layer {
                 url: self.embed.url.or(below.embed.url),
             },
             monitor: below.monitor,
+            watch: below.watch,
         }
     }
 }

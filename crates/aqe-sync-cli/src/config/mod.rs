@@ -13,6 +13,7 @@ mod section;
 mod setting;
 mod tunnel;
 mod variables;
+pub(crate) mod watch;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -71,6 +72,8 @@ pub(crate) struct Settings {
     pub(crate) embed: EmbedLayer,
     /// From when on something needs attention.
     pub(crate) monitor: MonitorLayer,
+    /// How the daemon goes about it.
+    pub(crate) watch: watch::WatchLayer,
     /// What is taken out of what is sent.
     redact: RedactLayer,
     /// What `PGPASSWORD` holds.
@@ -132,6 +135,7 @@ impl Settings {
             postgres: layer.postgres,
             pull: layer.pull,
             monitor: layer.monitor,
+            watch: layer.watch,
             redact: layer.redact,
             embed: layer.embed,
             password: variables.password.clone(),

@@ -42,6 +42,8 @@ pub(crate) struct Terminal {
     /// How standard output is painted.
     pub(crate) paint: Paint,
     error_paint: Paint,
+    /// Whether messages are events for programs.
+    logs: bool,
 }
 
 impl Terminal {
@@ -52,7 +54,13 @@ impl Terminal {
             json,
             paint: Paint::new(!no_color && std::io::stdout().is_terminal()),
             error_paint: Paint::new(!no_color && std::io::stderr().is_terminal()),
+            logs: false,
         }
+    }
+
+    /// The same, with messages as events for programs where that is wanted.
+    pub(crate) fn logging(self, logs: bool) -> Self {
+        Self { logs, ..self }
     }
 
     /// Whether people's text is wanted at all.
@@ -78,30 +86,43 @@ impl Terminal {
 
     /// Tells something in passing.
     pub(crate) fn say(&self, text: &str) {
-        if self.speaks() {
+        if self.logs {
+            tracing::info!("{}", plain(text));
+        } else if self.speaks() {
             write_error(text);
         }
     }
 
     /// Tells what is only wanted with `-v`.
     pub(crate) fn detail(&self, text: &str) {
-        if self.verbosity == Verbosity::Verbose {
+        if self.logs {
+            tracing::debug!("{}", plain(text));
+        } else if self.verbosity == Verbosity::Verbose {
             write_error(text);
         }
     }
 
     /// Tells what is worth knowing.
     pub(crate) fn note(&self, text: &str) {
+        if self.logs {
+            return tracing::info!("{}", plain(text));
+        }
         self.say(&format!("{} {}", self.error_paint.on("note:", Colour::Cyan), plain(text)));
     }
 
     /// Tells what needs attention.
     pub(crate) fn warning(&self, text: &str) {
+        if self.logs {
+            return tracing::warn!("{}", plain(text));
+        }
         self.say(&format!("{} {}", self.error_paint.on("warning:", Colour::Yellow), plain(text)));
     }
 
     /// Tells what went wrong; never silent.
     pub(crate) fn error(&self, text: &str) {
+        if self.logs {
+            return tracing::error!("{}", plain(text));
+        }
         write_error(&format!("{} {}", self.error_paint.on("error:", Colour::Red), plain(text)));
     }
 }

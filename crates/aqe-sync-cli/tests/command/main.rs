@@ -16,4 +16,6 @@ mod redaction;
 mod secrets;
 #[cfg(unix)]
 mod tunnel;
+#[cfg(unix)]
+mod watch;
 mod whole_projects;

@@ -32,7 +32,9 @@ fn hub(environment: &str, streams: Vec<StreamOverview>) -> Overview {
 /// A run of the environment `e`, so many minutes ago.
 fn run(minutes_ago: i64, status: Status, streams: Vec<StreamRecord>) -> RunRecord {
     let mut totals = Counters::default();
-    streams.iter().for_each(|stream| totals.add(&stream.counters));
+    for stream in &streams {
+        totals.add(&stream.counters);
+    }
     RunRecord {
         run_id: format!("run-{minutes_ago}"),
         environment: "e".into(),
