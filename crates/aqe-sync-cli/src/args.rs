@@ -42,6 +42,8 @@ pub(crate) enum Command {
     Sync(SyncFlags),
     /// Syncs again and again, on a schedule and when a source changes, until it is told to stop
     Watch(WatchFlags),
+    /// Has others start syncs: a timer of systemd, cron, git after a commit, an agent after its session
+    Schedule(ScheduleFlags),
     /// Shows when each stream was last synced, how much the hub holds, and what needs attention
     Status(StatusFlags),
     /// Lists the last syncs, of all environments, and what failed in them
@@ -388,6 +390,73 @@ pub(crate) struct WatchFlags {
     /// Each time also take what other environments learned into this project's own memory
     #[arg(long)]
     pub(crate) bidirectional: bool,
+}
+
+/// Flags of `schedule`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ScheduleFlags {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) what: ScheduleCommand,
+}
+
+/// What about schedules.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum ScheduleCommand {
+    /// Shows what is to be written, asks, and writes it
+    Install {
+        /// Who is to start syncs
+        #[arg(value_enum)]
+        kind: ScheduleKind,
+        /// How often (systemd, cron): a span of time (5m, 1h), or for cron an expression [default: watch.interval, 5m]
+        #[arg(long, value_name = "WHEN")]
+        interval: Option<String>,
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
+        /// Only show it
+        #[arg(long, conflicts_with = "yes")]
+        dry_run: bool,
+    },
+    /// Removes exactly what was written
+    Remove {
+        /// Who is no longer to start syncs
+        #[arg(value_enum)]
+        kind: ScheduleKind,
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
+        /// Only show it
+        #[arg(long, conflicts_with = "yes")]
+        dry_run: bool,
+    },
+    /// Lists what starts syncs of this project
+    Show,
+}
+
+/// Who starts syncs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum ScheduleKind {
+    /// A timer of this user's systemd
+    Systemd,
+    /// A line in this user's crontab
+    Cron,
+    /// The repository's post-commit hook
+    Git,
+    /// A hook of Claude Code in .claude/settings.json, at the end of a session
+    ClaudeCode,
+}
+
+impl ScheduleKind {
+    /// Its name, as it is given.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Systemd => "systemd",
+            Self::Cron => "cron",
+            Self::Git => "git",
+            Self::ClaudeCode => "claude-code",
+        }
+    }
 }
 
 /// Flags of `status`.

@@ -114,6 +114,7 @@ fn execute(
     match command {
         Command::Sync(flags) => command::sync::run(&context, flags),
         Command::Watch(flags) => watch::run(&context, &flags, global, &load),
+        Command::Schedule(flags) => command::schedule::run(&context, &flags),
         Command::Status(flags) => command::status::run(&context, flags),
         Command::History(flags) => command::history::run(&context, &flags),
         Command::DeadLetters(flags) => command::dead_letters::run(&context, &flags),

@@ -12,6 +12,8 @@ mod operating;
 mod postgres_hub;
 mod program;
 mod redaction;
+#[cfg(unix)]
+mod schedule;
 #[cfg(target_os = "linux")]
 mod secrets;
 #[cfg(unix)]

@@ -48,8 +48,8 @@ impl Daemon {
     }
 
     fn signal(&self, signal: &str) {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args([signal, &pid]).status().expect("sent").success());
+        let line = format!("kill {signal} {}", self.child.id());
+        assert!(Command::new("sh").args(["-c", &line]).status().expect("sent").success());
     }
 
     /// Tells it to stop, and says all that it said.

@@ -24,7 +24,7 @@ pub struct RunRecord {
     /// The sums over all its streams.
     pub totals: Counters,
     /// Its streams, without those that were as before and so not read; `None` where a version
-    /// before 0.2 kept the account, which did not write them down.
+    /// kept the account that did not write them down.
     pub streams: Option<Vec<StreamRecord>>,
     /// What failed, one a line.
     pub errors: Option<String>,
