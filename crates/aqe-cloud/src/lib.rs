@@ -7,3 +7,5 @@ pub mod secret;
 #[cfg(feature = "testkit")]
 pub mod testkit;
 pub mod tunnel;
+#[cfg(feature = "webhook")]
+pub mod webhook;

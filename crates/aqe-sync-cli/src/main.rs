@@ -116,6 +116,7 @@ fn execute(
         Command::Watch(flags) => watch::run(&context, &flags, global, &load),
         Command::Schedule(flags) => command::schedule::run(&context, &flags),
         Command::Status(flags) => command::status::run(&context, flags),
+        Command::Alerts => command::alerts::run(&context),
         Command::History(flags) => command::history::run(&context, &flags),
         Command::DeadLetters(flags) => command::dead_letters::run(&context, &flags),
         Command::Verify(flags) => command::verify::run(&context, flags),

@@ -1,5 +1,6 @@
 //! One file per command.
 
+pub(crate) mod alerts;
 pub(crate) mod config;
 pub(crate) mod conflicts;
 pub(crate) mod dead_letters;

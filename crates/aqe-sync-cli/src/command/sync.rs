@@ -82,6 +82,9 @@ pub(crate) fn run(context: &Context<'_>, flags: SyncFlags) -> Result<Exit, Failu
     if let Some(embedded) = embed.filter(|embedded| embedded.rows > 0) {
         context.terminal.result(&format!("{} embedded", counted(embedded.rows, "row")))?;
     }
+    if status == Status::Ok && !flags.dry_run {
+        super::alerts::beat(context);
+    }
     Ok(status.into())
 }
 

@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::time::Duration;
 
 use aqe_cloud::secret::Secret;
+use aqe_cloud::webhook::Webhook;
 use aqe_sync_core::Deletes;
 use aqe_sync_core::monitor::Thresholds;
 use serde::Serialize;
@@ -91,6 +92,16 @@ pub(crate) fn entries(settings: &Settings) -> Vec<Entry> {
     list.add("watch.bidirectional", Some(&origin_of(watch.bidirectional.as_ref(), false)));
     list.add("watch.limit", Some(&origin_of(watch.limit.as_ref(), Span(watch.limit()))));
     list.add("watch.metrics", watch.metrics.as_ref());
+    let alerts = &settings.alerts;
+    // Whoever knows the whole address may write to it.
+    let address = |webhook: &Setting<Webhook>| Setting::new(webhook.value.shown().to_owned(), webhook.origin.clone());
+    list.add("alerts.webhook", alerts.webhook.as_ref().map(address).as_ref());
+    list.add("alerts.command", alerts.command.as_ref().map(program).as_ref());
+    list.add("alerts.log", alerts.log.as_ref());
+    list.add("alerts.heartbeat", alerts.heartbeat.as_ref().map(address).as_ref());
+    let level = alerts.level.as_ref().map(|level| Setting::new(level.value.as_str(), level.origin.clone()));
+    list.add("alerts.level", Some(&origin_of(level.as_ref(), "warning")));
+    list.add("alerts.all_environments", Some(&origin_of(alerts.all_environments.as_ref(), false)));
     let gcp = &settings.gcp;
     list.add("gcp.project", gcp.project.as_ref());
     list.add("gcp.zone", gcp.zone.as_ref());

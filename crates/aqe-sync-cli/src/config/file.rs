@@ -9,6 +9,7 @@ use aqe_sync_core::report::describe;
 use aqe_sync_core::{Deletes, Environment, Identifier, PolicySpec, tables};
 use toml::de::DeTable;
 
+use super::alerts::{ALERTS, AlertsLayer};
 use super::hub::Hub;
 use super::layer::{EmbedLayer, PostgresLayer, PullLayer, RedactLayer};
 use super::monitor::{MONITOR, MonitorLayer};
@@ -19,7 +20,7 @@ use super::watch::{WATCH, WatchLayer};
 use super::{GcpLayer, Layer, TableSettings};
 use crate::exit::Failure;
 
-const TOP: [&str; 13] = [
+const TOP: [&str; 14] = [
     "env",
     "hub",
     "sources",
@@ -33,6 +34,7 @@ const TOP: [&str; 13] = [
     "embed",
     "monitor",
     "watch",
+    "alerts",
 ];
 const EMBED: [&str; 4] = ["on_sync", "model_dir", "download", "url"];
 const PULL: [&str; 3] = ["tables", "min_confidence", "min_environments"];
@@ -128,6 +130,10 @@ pub(super) fn parse(text: &str, path: &Path, root: &Path, home: Option<&Path>) -
         watch: match top.section("watch", &WATCH)? {
             Some(section) => WatchLayer::read(&section)?,
             None => WatchLayer::default(),
+        },
+        alerts: match top.section("alerts", &ALERTS)? {
+            Some(section) => AlertsLayer::read(&section)?,
+            None => AlertsLayer::default(),
         },
     })
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use aqe_cloud::secret::{Secret, SecretName};
 use aqe_sync_core::{Deletes, Environment, Identifier, PolicySpec};
 
+use super::alerts::AlertsLayer;
 use super::hub::Hub;
 use super::monitor::MonitorLayer;
 use super::setting::Setting;
@@ -45,6 +46,8 @@ pub(crate) struct Layer {
     pub(super) monitor: MonitorLayer,
     /// How the daemon goes about it. The file says that, and the command's own flags.
     pub(super) watch: WatchLayer,
+    /// Who is told of crossed thresholds.
+    pub(super) alerts: AlertsLayer,
 }
 
 /// What a layer says about embeddings.
@@ -191,6 +194,7 @@ impl Layer {
             },
             monitor: below.monitor,
             watch: below.watch,
+            alerts: self.alerts.over(below.alerts),
         }
     }
 }

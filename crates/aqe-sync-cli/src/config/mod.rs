@@ -1,5 +1,6 @@
 //! The effective configuration: defaults < file < environment variables < flags.
 
+mod alerts;
 mod describe;
 mod file;
 #[cfg(test)]
@@ -74,6 +75,8 @@ pub(crate) struct Settings {
     pub(crate) monitor: MonitorLayer,
     /// How the daemon goes about it.
     pub(crate) watch: watch::WatchLayer,
+    /// Who is told of crossed thresholds.
+    pub(crate) alerts: alerts::AlertsLayer,
     /// What is taken out of what is sent.
     redact: RedactLayer,
     /// What `PGPASSWORD` holds.
@@ -136,6 +139,7 @@ impl Settings {
             pull: layer.pull,
             monitor: layer.monitor,
             watch: layer.watch,
+            alerts: layer.alerts,
             redact: layer.redact,
             embed: layer.embed,
             password: variables.password.clone(),

@@ -7,6 +7,7 @@ use aqe_cloud::secret::Secret;
 use aqe_cloud::tunnel::Places;
 use aqe_sync_core::Environment;
 
+use super::alerts::{AlertsLayer, webhook};
 use super::hub::Hub;
 use super::layer::EmbedLayer;
 use super::setting::{Origin, Setting};
@@ -17,10 +18,12 @@ use crate::exit::Failure;
 const SECRET_MANAGER: &str = "CLOUDSDK_API_ENDPOINT_OVERRIDES_SECRETMANAGER";
 
 /// Read for their values.
-const NAMES: [&str; 11] = [
+const NAMES: [&str; 13] = [
     "AQE_ENV",
     "AQE_HUB",
     "AQE_MODEL_DIR",
+    "AQE_ALERTS_WEBHOOK",
+    "AQE_ALERTS_HEARTBEAT",
     "GCP_PROJECT",
     "GCP_ZONE",
     "GCP_INSTANCE",
@@ -125,9 +128,22 @@ impl Variables {
             secret_manager: self.text(SECRET_MANAGER),
             ..GcpLayer::default()
         };
+        let webhook = |name| self.text(name).map(|text| parsed(text, webhook)).transpose();
+        let alerts = AlertsLayer {
+            webhook: webhook("AQE_ALERTS_WEBHOOK")?,
+            heartbeat: webhook("AQE_ALERTS_HEARTBEAT")?,
+            ..AlertsLayer::default()
+        };
         let model_dir = self.text("AQE_MODEL_DIR").map(|dir| Setting::new(PathBuf::from(dir.value), dir.origin));
         let embed = EmbedLayer { model_dir, ..EmbedLayer::default() };
-        Ok(Layer { environment: environment.transpose()?, hub: hub.transpose()?, gcp, embed, ..Layer::default() })
+        Ok(Layer {
+            environment: environment.transpose()?,
+            hub: hub.transpose()?,
+            gcp,
+            embed,
+            alerts,
+            ..Layer::default()
+        })
     }
 }
 

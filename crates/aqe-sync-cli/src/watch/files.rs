@@ -6,9 +6,12 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use aqe_readers::discover;
+
+/// File systems' clocks tick at least so often.
+const TICK: Duration = Duration::from_millis(50);
 
 /// What tells one state of a file from another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +32,10 @@ impl Sign {
         let inode = std::os::unix::fs::MetadataExt::ino(&metadata);
         #[cfg(not(unix))]
         let inode = 0;
-        Some(Self { size: metadata.len(), modified: metadata.modified().ok(), inode })
+        // What was written a moment ago may be written again within the same tick of the clock:
+        // such a time tells nothing, and the next look finds another.
+        let settled = |time: &SystemTime| time.elapsed().is_ok_and(|age| age > TICK);
+        Some(Self { size: metadata.len(), modified: metadata.modified().ok().filter(settled), inode })
     }
 }
 
@@ -70,6 +76,7 @@ impl Files {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
     use std::fs;
 
     use rusqlite::Connection;
@@ -82,41 +89,70 @@ mod tests {
         let folder = root.path().join(".agentic-qe");
         fs::create_dir(&folder).expect("created");
         let path = folder.join("memory.db");
-        let write =
-            |path: &Path, sql: &str| Connection::open(path).and_then(|db| db.execute_batch(sql)).expect("written");
-        write(
-            &path,
-            "CREATE TABLE patterns (id TEXT PRIMARY KEY, pattern TEXT); INSERT INTO patterns VALUES ('a', 'b')",
-        );
+        // Each write is a minute after the one before, and long ago.
+        let minute = Cell::new(0);
+        let settle = || {
+            minute.set(minute.get() + 1);
+            let then = SystemTime::now() - Duration::from_secs(86_400) + Duration::from_secs(60 * minute.get());
+            for name in [path.clone(), folder.join("memory.db-wal")] {
+                if let Ok(file) = fs::File::options().write(true).open(name) {
+                    file.set_modified(then).expect("set");
+                }
+            }
+        };
+        let write = |sql: &str| {
+            Connection::open(&path).and_then(|db| db.execute_batch(sql)).expect("written");
+            settle();
+        };
+        write("CREATE TABLE patterns (id TEXT PRIMARY KEY, pattern TEXT); INSERT INTO patterns VALUES ('a', 'b')");
         let mut files = Files::default();
         files.find(root.path());
         assert!(!files.changed(), "just looked at");
-        write(&path, "INSERT INTO patterns VALUES ('b', 'b')");
+        write("INSERT INTO patterns VALUES ('b', 'b')");
         assert!(files.changed() && !files.changed());
         // Into the log, which is not moved into the file.
         let open = Connection::open(&path).expect("opened");
         open.execute_batch("PRAGMA journal_mode = WAL; INSERT INTO patterns VALUES ('c', 'b')").expect("written");
+        settle();
         assert!(files.changed() && !files.changed());
         open.execute_batch("INSERT INTO patterns VALUES ('d', 'b')").expect("written");
+        settle();
         assert!(files.changed() && !files.changed());
         drop(open);
         files.changed();
-        write(&path, "VACUUM");
+        write("VACUUM");
         assert!(files.changed() && !files.changed());
         let copy = folder.join("copy");
         fs::copy(&path, &copy).expect("copied");
         fs::rename(&copy, &path).expect("renamed");
+        settle();
         assert!(files.changed() && !files.changed(), "another file of that name");
         fs::remove_file(&path).expect("removed");
         assert!(files.changed() && !files.changed());
         files.find(root.path());
-        write(&path, "CREATE TABLE patterns (id TEXT PRIMARY KEY)");
+        write("CREATE TABLE patterns (id TEXT PRIMARY KEY)");
         assert!(files.changed() && !files.changed());
-        fs::create_dir_all(root.path().join(".swarm")).expect("created");
-        write(&root.path().join(".swarm/memory.db"), "CREATE TABLE patterns (id TEXT PRIMARY KEY)");
+    }
+
+    #[test]
+    fn what_was_written_just_now_is_looked_at_again_and_new_sources_are_known_once_found() {
+        let root = tempfile::tempdir().expect("a folder");
+        let mut files = Files::default();
         files.find(root.path());
-        assert!(!files.changed(), "known from now on");
-        write(&root.path().join(".swarm/memory.db"), "INSERT INTO patterns VALUES ('a')");
-        assert!(files.changed());
+        fs::create_dir_all(root.path().join(".swarm")).expect("created");
+        let path = root.path().join(".swarm/memory.db");
+        let write = |sql: &str| Connection::open(&path).and_then(|db| db.execute_batch(sql)).expect("written");
+        write("CREATE TABLE patterns (id TEXT PRIMARY KEY, n INTEGER); INSERT INTO patterns VALUES ('a', 1)");
+        files.find(root.path());
+        for n in 2..20 {
+            // Of the same size, and within the same tick.
+            write(&format!("UPDATE patterns SET n = {n}"));
+            files.changed();
+        }
+        let begun = SystemTime::now();
+        while !files.changed() {
+            assert!(begun.elapsed().is_ok_and(|time| time < Duration::from_secs(30)), "the last write was missed");
+        }
+        assert!(!files.changed());
     }
 }

@@ -93,8 +93,8 @@ impl Outcome {
 }
 
 impl Job {
-    /// Begins; when the command has said its last, `ended` gets [`Event::Ended`].
-    pub(super) fn begin(mut command: Command, ended: Sender<Event>) -> Result<Self, Failure> {
+    /// Begins; when the command has said its last, `ended` gets `event`.
+    pub(super) fn begin(mut command: Command, ended: Sender<Event>, event: Event) -> Result<Self, Failure> {
         let mut child =
             command.spawn().map_err(|error| Failure::failed(format!("cannot start this program again: {error}")))?;
         let (out, err) = (child.stdout.take(), child.stderr.take());
@@ -102,7 +102,7 @@ impl Job {
         let out = thread::spawn(move || {
             let text = read(out);
             // A daemon that stops does not listen any more.
-            let _ = ended.send(Event::Ended);
+            let _ = ended.send(event);
             text
         });
         Ok(Self { child, out, err, begun: Instant::now() })
@@ -129,6 +129,13 @@ impl Job {
     pub(super) fn has_ended(&mut self) -> bool {
         // One that cannot be asked is as good as ended.
         !matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Waits for its end, and gives all that it said: results, then messages.
+    pub(super) fn said(mut self) -> (String, String) {
+        // However it ended.
+        let _ = self.child.wait();
+        (self.out.join().unwrap_or_default(), self.err.join().unwrap_or_default())
     }
 
     /// Waits for its end, and says what it came to.

@@ -3,6 +3,7 @@
 //! [`pace`] decides when, [`files`] says what changed, [`job`] runs one sync as a process of its
 //! own. Here is what holds them together: events, and what is said.
 
+mod alerting;
 mod files;
 mod job;
 mod metrics;
@@ -46,6 +47,8 @@ enum Event {
     Reload,
     /// The sync has ended.
     Ended,
+    /// Whoever is to be told was.
+    Told,
 }
 
 /// Watches until a signal says to stop.
@@ -81,6 +84,7 @@ pub(crate) fn run(
         files,
         looked: Instant::now(),
         job: None,
+        alerting: None,
         trouble: Trouble::default(),
         page,
     };
@@ -160,6 +164,7 @@ struct Daemon<'a> {
     files: Files,
     looked: Instant,
     job: Option<(Job, Reason)>,
+    alerting: Option<Job>,
     trouble: Trouble,
     page: Option<Arc<metrics::Page>>,
 }
@@ -173,6 +178,7 @@ impl Daemon<'_> {
                 Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => return self.stop(),
                 Ok(Event::Reload) => self.reload(load),
                 Ok(Event::Ended) => self.ended(),
+                Ok(Event::Told) => self.told(),
                 Err(RecvTimeoutError::Timeout) => {}
             }
             if pulse.is_some() {
@@ -196,6 +202,11 @@ impl Daemon<'_> {
         {
             job.stop();
         }
+        if let Some(job) = &mut self.alerting
+            && job.begun.elapsed() > alerting::LIMIT
+        {
+            job.kill();
+        }
         if let Step::Run(reason) = self.pace.next(&now) {
             self.begin(reason, &now);
         }
@@ -211,7 +222,7 @@ impl Daemon<'_> {
         self.pace.begun();
         // What changes from here on is for the next one.
         self.files.changed();
-        let begun = self.command().and_then(|command| Job::begin(command, self.sender.clone()));
+        let begun = self.command().and_then(|command| Job::begin(command, self.sender.clone(), Event::Ended));
         match begun {
             Ok(job) => {
                 tracing::debug!(reason = reason.as_str(), "syncing");
@@ -249,6 +260,7 @@ impl Daemon<'_> {
         if let Some(page) = &self.page {
             page.forget();
         }
+        self.alert();
     }
 
     fn say(&mut self, outcome: &Outcome, reason: Reason) {
@@ -287,6 +299,11 @@ impl Daemon<'_> {
     /// Ends a sync under way: what it committed stays, what it did not is rolled back.
     fn stop(&mut self) {
         service::tell(State::Stopping);
+        if let Some(mut job) = self.alerting.take() {
+            // What was not told is the next time.
+            job.kill();
+            job.said();
+        }
         let Some((mut job, _)) = self.job.take() else {
             tracing::info!("stopped");
             return;

@@ -1,5 +1,7 @@
 //! The program, run as its users run it.
 
+#[cfg(unix)]
+mod alerts;
 mod command_line;
 mod dead_letters;
 #[cfg(unix)]

@@ -12,9 +12,11 @@ use tempfile::TempDir;
 pub(crate) const HUB: &str = ".aqe-sync/hub.db";
 
 /// What would steer the program if the tests' own environment had it.
-const VARIABLES: [&str; 15] = [
+const VARIABLES: [&str; 17] = [
     "AQE_ENV",
     "AQE_HUB",
+    "AQE_ALERTS_WEBHOOK",
+    "AQE_ALERTS_HEARTBEAT",
     "GCP_PROJECT",
     "GCP_ZONE",
     "GCP_INSTANCE",
