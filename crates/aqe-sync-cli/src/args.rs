@@ -46,7 +46,7 @@ pub(crate) enum Command {
     Schedule(ScheduleFlags),
     /// Shows when each stream was last synced, how much the hub holds, and what needs attention
     Status(StatusFlags),
-    /// Tells whom [alerts] names what crossed a threshold since the last time, and what is well again
+    /// Tells whom the configuration names what crossed a threshold since the last time, and what is well again
     Alerts,
     /// Lists the last syncs, of all environments, and what failed in them
     History(HistoryFlags),
