@@ -67,10 +67,13 @@ pub(crate) fn run(context: &Context<'_>) -> Result<Exit, Failure> {
     let alerts = &context.settings.alerts;
     let all = alerts.all_environments.as_ref().is_some_and(|all| all.value);
     let only = (!all).then(|| context.settings.environment.value.as_str());
-    let facts = gather(context.settings, only)?;
+    let Some(facts) = gather(context.settings, only)? else {
+        // Nothing is known to be well.
+        context.terminal.json(&serde_json::json!({ "status": "ok", "told": [], "crossed": 0 }))?;
+        return context.terminal.result("there is no hub yet").map(|()| Exit::Ok);
+    };
     let least = alerts.level.as_ref().map_or(Level::Warning, |level| level.value);
-    let findings = facts.map_or(Vec::new(), |facts| facts.findings);
-    let now: Vec<Finding> = findings.into_iter().filter(|finding| finding.level >= least).collect();
+    let now: Vec<Finding> = facts.findings.into_iter().filter(|finding| finding.level >= least).collect();
     let before = remembered(context)?;
     let (changes, after) = compared(&before, &now, Timestamp::now());
     let mut failed = None;

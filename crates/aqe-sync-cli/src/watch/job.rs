@@ -35,6 +35,9 @@ pub(super) fn program(settings: &Settings, global: &Global) -> Result<Command, F
         command.arg("--sources").arg(sources.join(","));
     }
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    // Ctrl-C is for the daemon, which ends what it began.
+    #[cfg(unix)]
+    std::os::unix::process::CommandExt::process_group(&mut command, 0);
     Ok(command)
 }
 

@@ -1,5 +1,6 @@
 //! `aqe-sync doctor`: everything that can stand in the way of a sync, and what to do.
 
+mod operation;
 mod place;
 
 use std::path::Path;
@@ -32,6 +33,7 @@ struct Answer<'a> {
 pub(crate) fn run(context: &Context<'_>) -> Result<Exit, Failure> {
     let mut checks = Vec::new();
     local(context, &mut checks);
+    checks.extend(operation::checks(context));
     checks.extend(place::arguments(&context.settings.hub));
     match &context.settings.hub.value {
         Hub::Embedded { path, .. } => embedded(path, &mut checks),

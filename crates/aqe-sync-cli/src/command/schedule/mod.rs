@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use super::Context;
 use crate::args::{ScheduleCommand, ScheduleFlags, ScheduleKind};
+use crate::config::{FILE_NAME, Origin};
 use crate::exit::{Exit, Failure};
 use crate::output::plain;
 use crate::watch::schedule::Schedule;
@@ -35,6 +36,8 @@ struct Task {
     program: PathBuf,
     /// The environment's name, where it is not the default.
     environment: Option<String>,
+    /// The configuration, where it is not the project's own file.
+    config: Option<PathBuf>,
     schedule: Schedule,
 }
 
@@ -43,7 +46,14 @@ impl Task {
         let program = std::env::current_exe()
             .map_err(|error| Failure::failed(format!("cannot find this program's own file: {error}")))?;
         let environment = &context.settings.environment;
-        let named = matches!(environment.origin, crate::config::Origin::Flag(_) | crate::config::Origin::Variable(_));
+        let named = matches!(environment.origin, Origin::Flag(_) | Origin::Variable(_));
+        if matches!(context.settings.hub.origin, Origin::Flag(_) | Origin::Variable(_)) {
+            // Who starts syncs later has neither, and would fill another hub.
+            return Err(Failure::usage(format!(
+                "the hub comes from {}, which a schedule does not have: set hub in {FILE_NAME}",
+                context.settings.hub.origin
+            )));
+        }
         let schedule = match interval {
             Some(text) => Schedule::parse(text).map_err(|error| Failure::usage(format!("flag --interval: {error}")))?,
             None => context.settings.watch.schedule().value,
@@ -54,12 +64,19 @@ impl Task {
                 "a path with line breaks, or that is no UTF-8, cannot be written into a schedule",
             ));
         }
-        Ok(Self { root, program, environment: named.then(|| environment.value.to_string()), schedule })
+        let environment = named.then(|| environment.value.to_string());
+        let own = root.join(FILE_NAME);
+        let config = context.settings.file.clone().filter(|file| *file != own);
+        let config = config.map(|file| file.canonicalize().unwrap_or(file));
+        Ok(Self { root, program, environment, config, schedule })
     }
 
     /// The words of the command line.
     fn words(&self) -> Vec<String> {
         let mut words = vec![shown(&self.program), "--root".to_owned(), shown(&self.root)];
+        if let Some(config) = &self.config {
+            words.extend(["--config".to_owned(), shown(config)]);
+        }
         if let Some(name) = &self.environment {
             words.extend(["--env".to_owned(), name.clone()]);
         }
@@ -221,6 +238,13 @@ fn describe(context: &Context<'_>, edits: &[Edit]) {
     }
 }
 
+/// The ways that start syncs of this project. One that cannot be asked is none.
+pub(super) fn installed(context: &Context<'_>) -> Vec<&'static str> {
+    let Ok(task) = Task::of(context, None) else { return Vec::new() };
+    let is_installed = |kind: &ScheduleKind| edits(*kind, &task, false).is_ok_and(|edits| !edits.is_empty());
+    KINDS.into_iter().filter(is_installed).map(ScheduleKind::as_str).collect()
+}
+
 /// A way, and whether it starts syncs of this project.
 #[derive(Serialize)]
 struct Shown {
@@ -263,6 +287,7 @@ pub(super) mod tests {
             root: root.to_owned(),
             program: PathBuf::from("/opt/it's 100%/aqe-sync"),
             environment: Some("lap top".to_owned()),
+            config: None,
             schedule: Schedule::parse(schedule).expect("a schedule"),
         }
     }
