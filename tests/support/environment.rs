@@ -13,6 +13,10 @@ pub const PGVECTOR_BINARIES: &str = "AQE_TEST_PGVECTOR_BIN";
 pub const OLD_PGVECTOR_BINARIES: &str = "AQE_TEST_OLD_PGVECTOR_BIN";
 /// Folder with the embedding model.
 pub const MODEL: &str = "AQE_TEST_MODEL";
+/// A Chromium, for the page that `report` makes.
+pub const BROWSER: &str = "AQE_TEST_BROWSER";
+/// The file `axe.min.js`, which checks how accessible a page is.
+pub const AXE: &str = "AQE_TEST_AXE";
 /// When set, a test whose vector extension is missing fails instead of being skipped.
 pub const REQUIRE_ALL: &str = "AQE_TEST_REQUIRE_ALL";
 

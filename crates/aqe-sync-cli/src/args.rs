@@ -50,6 +50,8 @@ pub(crate) enum Command {
     Alerts,
     /// Lists the last syncs, of all environments, and what failed in them
     History(HistoryFlags),
+    /// Makes a page of how the hub is doing and of what was learned, for a browser
+    Report(ReportFlags),
     /// Lists records that could not be stored; shows them, tries them again, or drops them
     DeadLetters(DeadLettersFlags),
     /// Compares the sources with the hub, record by record
@@ -486,6 +488,18 @@ pub(crate) struct HistoryFlags {
     /// Show so many at most, the newest
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub(crate) limit: usize,
+}
+
+/// Flags of `report`.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Report")]
+pub(crate) struct ReportFlags {
+    /// Write the page to this file: one file, which needs no network; - is standard output
+    #[arg(long, value_name = "FILE", required_unless_present = "json")]
+    pub(crate) html: Option<PathBuf>,
+    /// Show so many days of syncs
+    #[arg(long, value_name = "N", default_value_t = 90, value_parser = clap::value_parser!(u32).range(1..=3_650))]
+    pub(crate) days: u32,
 }
 
 /// Flags of `dead-letters`.

@@ -22,8 +22,19 @@ pub(crate) struct Facts {
     pub(crate) measures: Measures,
     /// The thresholds that are crossed.
     pub(crate) findings: Vec<Finding>,
+    /// The runs that were looked at, the hub's and this installation's own.
+    pub(crate) runs: Vec<RunRecord>,
     /// Why the hub could not be asked; then all of this is what the ledger knows.
     pub(crate) offline: Option<String>,
+}
+
+impl Facts {
+    /// Of a hub that is not there yet.
+    pub(crate) fn none() -> Self {
+        let overview = Overview::default();
+        let measures = measure(&overview, &[], Timestamp::now());
+        Self { overview, measures, findings: Vec::new(), runs: Vec::new(), offline: None }
+    }
 }
 
 /// Asks the hub, and where it cannot be reached this installation's own notes. `None` where
@@ -32,11 +43,23 @@ pub(crate) struct Facts {
 /// # Errors
 /// When the configuration is none that a hub could be opened with.
 pub(crate) fn gather(settings: &Settings, only: Option<&str>) -> Result<Option<Facts>, Failure> {
+    gather_since(settings, only, since(Timestamp::now()))
+}
+
+/// The same, with the runs since a moment.
+///
+/// # Errors
+/// As [`gather`].
+pub(crate) fn gather_since(
+    settings: &Settings,
+    only: Option<&str>,
+    since: Timestamp,
+) -> Result<Option<Facts>, Failure> {
     let rules = settings.monitor.rules()?;
     hub::check(settings)?;
     let now = Timestamp::now();
     let mut runs = attempts::remembered(&settings.root.value, &settings.hub_shown());
-    let (overview, offline) = match asked(settings, now) {
+    let (overview, offline) = match asked(settings, since) {
         Ok(None) => return Ok(None),
         Ok(Some((overview, known))) => {
             runs.extend(known);
@@ -52,21 +75,21 @@ pub(crate) fn gather(settings: &Settings, only: Option<&str>) -> Result<Option<F
         let (environment, stream) = (None, None);
         findings.push(Finding { level: Level::Critical, kind: Kind::Unreachable, environment, stream, message });
     }
-    Ok(Some(Facts { overview, measures, findings, offline }))
+    Ok(Some(Facts { overview, measures, findings, runs, offline }))
 }
 
-fn asked(settings: &Settings, now: Timestamp) -> Result<Option<(Overview, Vec<RunRecord>)>, Failure> {
+fn asked(settings: &Settings, since: Timestamp) -> Result<Option<(Overview, Vec<RunRecord>)>, Failure> {
     let Some(hub) = hub::open(settings, Purpose::Look)? else { return Ok(None) };
-    Ok(Some(from_hub(&hub, now)?))
+    Ok(Some(from_hub(&hub, since)?))
 }
 
-/// What a hub tells.
+/// What a hub tells, of the runs since a moment.
 ///
 /// # Errors
 /// When it cannot be read.
-pub(crate) fn from_hub(hub: &OpenHub, now: Timestamp) -> Result<(Overview, Vec<RunRecord>)> {
+pub(crate) fn from_hub(hub: &OpenHub, since: Timestamp) -> Result<(Overview, Vec<RunRecord>)> {
     with_hub!(hub, hub => block_on(async {
-        let filter = RunFilter { since: Some(since(now)), limit: RECENT_RUNS, ..RunFilter::default() };
+        let filter = RunFilter { since: Some(since), limit: RECENT_RUNS, ..RunFilter::default() };
         Ok((hub.glance().await?, hub.runs(filter).await?))
     }))
 }

@@ -118,6 +118,7 @@ fn execute(
         Command::Status(flags) => command::status::run(&context, flags),
         Command::Alerts => command::alerts::run(&context),
         Command::History(flags) => command::history::run(&context, &flags),
+        Command::Report(flags) => command::report::run(&context, &flags),
         Command::DeadLetters(flags) => command::dead_letters::run(&context, &flags),
         Command::Verify(flags) => command::verify::run(&context, flags),
         Command::Doctor => command::doctor::run(&context),

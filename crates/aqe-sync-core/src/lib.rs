@@ -33,6 +33,7 @@ mod error;
 pub mod failpoint;
 pub mod fleet;
 mod hashing;
+pub mod insight;
 pub mod json;
 pub mod ledger;
 mod meeting;

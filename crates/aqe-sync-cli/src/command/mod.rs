@@ -11,6 +11,7 @@ pub(crate) mod fleet;
 pub(crate) mod history;
 pub(crate) mod init;
 pub(crate) mod pull;
+pub(crate) mod report;
 pub(crate) mod schedule;
 pub(crate) mod search;
 pub(crate) mod status;

@@ -60,13 +60,11 @@ pub(crate) fn exit(level: Level) -> Exit {
 }
 
 fn no_hub(context: &Context<'_>, flags: StatusFlags) -> Result<Exit, Failure> {
-    let empty = Overview::default();
-    let measures = aqe_sync_core::monitor::measure(&empty, &[], Timestamp::now());
+    let facts = Facts::none();
     if flags.prometheus {
-        context.terminal.result(prometheus(&measures, &[]).trim_end())?;
+        context.terminal.result(prometheus(&facts.measures, &[]).trim_end())?;
         return Ok(Exit::Ok);
     }
-    let facts = Facts { overview: empty, measures, findings: Vec::new(), offline: None };
     context.terminal.json(&answer(context, &facts))?;
     let hub = context.hub_shown();
     context.terminal.result(&format!("there is no hub at {hub} yet; run aqe-sync to create it and fill it"))?;

@@ -84,6 +84,15 @@ impl Terminal {
         if self.json { write_out(&object(value)?) } else { Ok(()) }
     }
 
+    /// Writes a document to standard output, whatever else is silent.
+    ///
+    /// # Errors
+    /// As [`Terminal::result`].
+    #[allow(clippy::unused_self, reason = "whoever writes has the terminal")]
+    pub(crate) fn document(&self, text: &str) -> Result<(), Failure> {
+        write_out(text)
+    }
+
     /// Tells something in passing.
     pub(crate) fn say(&self, text: &str) {
         if self.logs {

@@ -2,6 +2,8 @@
 
 #[cfg(unix)]
 mod alerts;
+#[cfg(unix)]
+mod browser;
 mod command_line;
 mod dead_letters;
 #[cfg(unix)]
@@ -14,6 +16,8 @@ mod operating;
 mod postgres_hub;
 mod program;
 mod redaction;
+#[cfg(unix)]
+mod report;
 #[cfg(unix)]
 mod schedule;
 #[cfg(target_os = "linux")]

@@ -123,9 +123,7 @@ pub struct TableMeasures {
 /// Runs that the hub does not know (it could not be reached) may be among them; a run that is
 /// there twice counts once.
 pub fn measure(overview: &Overview, runs: &[RunRecord], now: Timestamp) -> Measures {
-    let mut runs: Vec<&RunRecord> = runs.iter().filter(|run| run.started_at >= since(now)).collect();
-    runs.sort_by(|a, b| b.started_at.cmp(&a.started_at).then_with(|| a.run_id.cmp(&b.run_id)));
-    runs.dedup_by(|a, b| a.run_id == b.run_id && a.environment == b.environment);
+    let runs = newest_first(runs, since(now));
     let mut environments: Vec<EnvironmentMeasures> =
         overview.environments.iter().map(|one| environment(one, overview, &runs, now)).collect();
     for run in &runs {
@@ -145,6 +143,20 @@ pub fn measure(overview: &Overview, runs: &[RunRecord], now: Timestamp) -> Measu
         bytes: overview.bytes,
         models: overview.models.clone(),
     }
+}
+
+/// Runs since a moment, the newest first, each once.
+pub(super) fn newest_first(runs: &[RunRecord], since: Timestamp) -> Vec<&RunRecord> {
+    let mut runs: Vec<&RunRecord> = runs.iter().filter(|run| run.started_at >= since).collect();
+    runs.sort_by(|a, b| b.started_at.cmp(&a.started_at).then_with(|| a.run_id.cmp(&b.run_id)));
+    runs.dedup_by(|a, b| a.run_id == b.run_id && a.environment == b.environment);
+    runs
+}
+
+/// Rows that a stream added to its table, less those that it took.
+pub(super) fn added(counters: &Counters) -> i64 {
+    let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+    number(counters.inserted).saturating_sub(number(counters.deleted))
 }
 
 fn environment(
@@ -237,10 +249,8 @@ fn tables(overview: &Overview, runs: &[&RunRecord]) -> Vec<TableMeasures> {
     let mut durations: BTreeMap<&str, (&str, u64)> = BTreeMap::new();
     for run in runs {
         for stream in run.streams.iter().flatten() {
-            let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
-            let added = number(stream.counters.inserted).saturating_sub(number(stream.counters.deleted));
             let sum = growth.entry(&stream.table).or_default();
-            *sum = sum.saturating_add(added);
+            *sum = sum.saturating_add(added(&stream.counters));
             // Runs come newest first: the first one that names the table is the last that read it.
             let (of_run, duration) = durations.entry(&stream.table).or_insert((&run.run_id, 0));
             if *of_run == run.run_id {

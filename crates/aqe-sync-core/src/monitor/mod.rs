@@ -9,6 +9,7 @@ mod judge;
 mod measure;
 mod prometheus;
 mod rules;
+mod series;
 #[cfg(test)]
 mod tests;
 
@@ -18,3 +19,4 @@ pub use measure::{
 };
 pub use prometheus::prometheus;
 pub use rules::{Limit, Rules, StreamRules, Thresholds, parse_span};
+pub use series::{Series, rows_over_time};

@@ -7,6 +7,7 @@ use super::rank::{cosine, fused, order, relevance, rounded, tells};
 use super::recall::{ENOUGH, index_is_good};
 use super::words::words_of_question;
 use crate::embed::{Embedder, Filter, Nearest, Place, VectorHub, Worded, text_of};
+use crate::insight::uses;
 use crate::{Environment, Error, ErrorKind, Key, KeyHash, Result, Role, Row, TableSpec, Value};
 
 /// A list is at least so long before two are put together.
@@ -75,7 +76,7 @@ pub struct Hit {
     pub has_words: bool,
     /// How sure its environment is of it, 0 to 1.
     pub confidence: Option<f64>,
-    /// How often its environment used it: the first counter of its table.
+    /// How often its environment used it: the first of its counters that is there.
     pub uses: Option<i64>,
     /// The text that was searched.
     pub text: String,
@@ -366,13 +367,6 @@ async fn looked_up<H: VectorHub>(hub: &H, tables: &[Arc<TableSpec>], query: &Que
 fn confidence(spec: &TableSpec, row: &Row) -> Option<f64> {
     match row.values[spec.position_of_role(&Role::Confidence)?] {
         Value::Float(sure) => Some(sure),
-        _ => None,
-    }
-}
-
-fn uses(spec: &TableSpec, row: &Row) -> Option<i64> {
-    match row.values[spec.position_of_role(&Role::Counter)?] {
-        Value::Int(uses) => Some(uses),
         _ => None,
     }
 }

@@ -7,7 +7,8 @@ use futures::TryStreamExt as _;
 
 use super::rank::{cosine, order, rounded};
 use crate::embed::{Filter, Near, Place, VectorHub, text_of};
-use crate::{Environment, Error, ErrorKind, Key, Result, Role, Row, TableSpec, Value};
+use crate::insight::domain;
+use crate::{Environment, Error, ErrorKind, Key, Result, Role, Row, TableSpec};
 
 /// Which pairs are looked for.
 #[derive(Clone, Debug, PartialEq)]
@@ -154,21 +155,11 @@ async fn same_domain<H: VectorHub>(
         let mut places = [&vectors[a].place, &vectors[b].place];
         places.sort_by(|a, b| order((0.0, a), (0.0, b)));
         let [Some(first), Some(second)] = places.map(row) else { continue };
-        let (domain, other) = (domain(table, first), domain(table, second));
+        let (about, other) = (domain(table, first), domain(table, second));
         let [Some(a), Some(b)] = [text_of(table, first), text_of(table, second)] else { continue };
-        if domain == other {
-            pairs.push(Pair { similarity, domain, places: places.map(Clone::clone), texts: [a, b] });
+        if about == other {
+            pairs.push(Pair { similarity, domain: about, places: places.map(Clone::clone), texts: [a, b] });
         }
     }
     Ok(pairs)
-}
-
-/// What a record is about, where its table says it.
-fn domain(table: &TableSpec, row: &Row) -> Option<String> {
-    let columns = ["domain", "qe_domain"].into_iter().filter_map(|name| table.position(name));
-    let mut texts = columns.filter_map(|position| match &row.values[position] {
-        Value::Text(text) if !text.trim().is_empty() => Some(text.trim().to_lowercase()),
-        _ => None,
-    });
-    texts.next()
 }
