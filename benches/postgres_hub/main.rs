@@ -4,9 +4,10 @@
 //! The floor is what `psql` needs to `\copy` ready-made binary files into staging
 //! tables and to merge each with one statement. Floor and sync take turns in every
 //! run, on the same server. `-- isolation [ROWS [RUNS]]` measures instead what keeping
-//! environments apart costs. Prints medians and ratios; findings are in
+//! environments apart costs, `-- capacity [ROWS]` how much room rows take. Prints medians and ratios; findings are in
 //! `benches/README.md`.
 
+mod capacity;
 #[path = "../dataset/mod.rs"]
 mod dataset;
 mod floor;
@@ -40,6 +41,9 @@ fn main() -> Outcome<()> {
     let apart = std::env::args().any(|argument| argument == "isolation");
     let mut numbers = std::env::args().skip(1).filter_map(|argument| argument.parse::<u64>().ok());
     let (rows, runs) = (numbers.next().unwrap_or(500_000), numbers.next().unwrap_or(5));
+    if std::env::args().any(|argument| argument == "capacity") {
+        return capacity::run(rows);
+    }
     let cluster = Cluster::builder().fsync(true).setting("max_wal_size", "8GB").setting("autovacuum", "off").start();
     if apart {
         return isolation::run(&cluster, rows, runs);

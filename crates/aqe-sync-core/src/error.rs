@@ -95,10 +95,13 @@ impl Error {
         self
     }
 
-    /// Adds a named fact: file, table, row.
+    /// Adds a named fact: file, table, row. One that is there already is not said twice.
     #[must_use]
     pub fn context(mut self, name: &'static str, value: impl fmt::Display) -> Self {
-        self.0.context.push((name, value.to_string()));
+        let fact = (name, value.to_string());
+        if !self.0.context.contains(&fact) {
+            self.0.context.push(fact);
+        }
         self
     }
 

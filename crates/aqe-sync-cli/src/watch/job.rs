@@ -87,7 +87,8 @@ impl Outcome {
         };
         let mut troubles: Vec<String> = self.error.iter().cloned().collect();
         for trouble in self.streams.iter().flat_map(of_stream) {
-            if !troubles.contains(&trouble) {
+            // What ended the run was met in a stream of it.
+            if !troubles.iter().any(|known| trouble.ends_with(known.as_str())) {
                 troubles.push(trouble);
             }
         }

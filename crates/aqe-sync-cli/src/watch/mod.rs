@@ -10,6 +10,7 @@ mod metrics;
 pub(crate) mod pace;
 pub(crate) mod schedule;
 mod service;
+mod trouble;
 
 use std::process::Command;
 use std::sync::Arc;
@@ -30,6 +31,7 @@ use job::{Job, Outcome};
 use pace::{Pace, Plan, Reason, Step};
 use schedule::Schedule;
 use service::State;
+use trouble::Trouble;
 
 /// Files are looked at so often.
 const LOOK: Duration = Duration::from_secs(2);
@@ -318,36 +320,5 @@ impl Daemon<'_> {
         }
         job.outcome();
         tracing::info!("stopped, with a sync under way: what it had committed stays, the next one does the rest");
-    }
-}
-
-/// What is wrong, said once while it stays the same.
-#[derive(Default)]
-struct Trouble {
-    said: Vec<String>,
-    failures: u64,
-}
-
-impl Trouble {
-    fn told(&mut self, troubles: &[String], well: bool) {
-        // Counts and times differ each time; what is wrong does not.
-        let same = |text: &String| text.chars().filter(|letter| !letter.is_ascii_digit()).collect::<String>();
-        let now: Vec<String> = troubles.iter().map(same).collect();
-        for (trouble, same) in troubles.iter().zip(&now) {
-            let trouble = plain(trouble);
-            match (self.said.contains(same), well) {
-                (true, _) => tracing::debug!("still: {trouble}"),
-                (false, true) => tracing::warn!("{trouble}"),
-                (false, false) => tracing::error!("{trouble}"),
-            }
-        }
-        if well && self.failures > 0 {
-            tracing::info!("syncing again, after {} failed", self.failures);
-        }
-        if well && now.is_empty() && !self.said.is_empty() && self.failures == 0 {
-            tracing::info!("all well again");
-        }
-        self.failures = if well { 0 } else { self.failures + 1 };
-        self.said = now;
     }
 }

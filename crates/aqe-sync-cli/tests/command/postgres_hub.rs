@@ -1,8 +1,9 @@
 //! The command over a hub in PostgreSQL.
 
-use std::process::Output;
+use std::process::{Command, Output};
 
 use aqe_sync_workspace::postgres::{Cluster, Database};
+use aqe_sync_workspace::vectors;
 
 use crate::program::{json, run, said, sample};
 
@@ -206,4 +207,47 @@ fn the_hubs_history_says_what_the_report_says() {
         assert_eq!(kept, report["totals"]);
         assert_eq!(kept["read"], 814);
     }
+}
+
+/// Runs one of PostgreSQL's programs, which has to end well.
+fn with_program(cluster: &Cluster, name: &str, arguments: &[&str]) {
+    let output = Command::new(cluster.binaries().program(name)).args(arguments).output().expect("it runs");
+    assert!(output.status.success(), "{name} {arguments:?}: {}", said(&output));
+}
+
+#[test]
+fn a_hub_that_was_restored_from_a_dump_is_filled_up_by_the_next_sync_and_by_nobody_twice() {
+    let Some(cluster) = vectors::ruvector() else { return };
+    let project = Project { folder: sample(), database: cluster.database() };
+    project.ends_well(&[]);
+    let backup = project.folder.path().join("backup.dump");
+    let backup = backup.to_str().expect("text");
+    with_program(
+        cluster,
+        "pg_dump",
+        &["--format=custom", "--enable-row-security", "--file", backup, &project.database.url()],
+    );
+    // Learned after the backup.
+    let source = project.folder.path().join(".swarm/memory.db");
+    let db = rusqlite::Connection::open(source).expect("opened");
+    db.execute_batch("DELETE FROM metadata; INSERT INTO metadata (key, value) VALUES ('after', 'the backup')")
+        .expect("changed");
+    assert!(project.ends_well(&[]).contains("1 new"));
+    project.ends_well(&["verify", "--deep"]);
+
+    // The hub is lost, and another one takes its place under the same name.
+    project.database.psql("DROP SCHEMA aqe CASCADE; DROP EXTENSION ruvector CASCADE");
+    with_program(
+        cluster,
+        "pg_restore",
+        &["--exit-on-error", "--no-owner", "--dbname", &project.database.url(), backup],
+    );
+    assert_eq!(project.run(&["verify"]).0, 1, "the backup is older");
+    assert!(project.ends_well(&[]).contains("1 new"));
+    assert!(project.ends_well(&["verify", "--deep"]).contains("records compared"));
+    assert!(project.ends_well(&[]).contains("nothing changed"));
+    project.ends_well(&["doctor"]);
+    let dimensions =
+        "SELECT count(*) || ' ' || min(ruvector_dims(embedding)) FROM aqe.qe_patterns WHERE embedding IS NOT NULL";
+    assert!(project.database.psql(dimensions).trim().ends_with(" 384"), "vectors came back as vectors");
 }

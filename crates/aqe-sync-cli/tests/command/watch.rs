@@ -225,3 +225,85 @@ fn systemd_is_told_when_it_is_ready_alive_and_stopping() {
     daemon.signal("-TERM");
     told("STOPPING=1");
 }
+
+/// Text that nobody can compress.
+fn noise(seed: u64, size: usize) -> String {
+    let mut state = seed;
+    let letters = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        char::from(b'a' + u8::try_from((state >> 33) % 26).unwrap_or(0))
+    });
+    letters.take(size).collect()
+}
+
+fn learn_much(root: &Path, megabytes: u64) {
+    let db = Connection::open(root.join(".swarm/memory.db")).expect("opened");
+    for each in 0..megabytes * 4 {
+        db.execute("INSERT INTO metadata (key, value) VALUES (?1, ?2)", (format!("much-{each}"), noise(each, 250_000)))
+            .expect("inserted");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_of_the_server_is_told_once_and_with_room_all_goes_on() {
+    let project = swarm_project();
+    let root = project.path();
+    configure(root, "[watch]\ninterval = \"5s\"\njitter = \"1s\"\non_change = false");
+    let cluster = Cluster::builder().small_tablespace(40).start();
+    let database = cluster.database_on_small_disk();
+    let mut daemon = Daemon::start(root, &["--hub", &database.url()]);
+    daemon.says(&["synced", "changed=55"]);
+    database.psql("CREATE TABLE filler (body text)");
+    let fill = "INSERT INTO filler SELECT string_agg(md5(random()::text), '') FROM generate_series(1, 3000)";
+    while database.try_psql(fill).is_ok() {}
+    learn_much(root, 2);
+    let error = daemon.says(&["ERROR"]);
+    assert!(error.contains("disk is full") && error.contains("make room"), "{error}");
+    daemon.says(&["still: "]);
+    cluster.resize_small_disk(200);
+    daemon.says(&["INFO", "syncing again, after", "failed"]);
+    daemon.says(&["synced", "changed=8"]);
+    let all = daemon.stop();
+    let told = all.iter().filter(|line| line.contains("Z ERROR ") && line.contains("disk is full"));
+    assert_eq!(told.count(), 1, "{all:#?}");
+    let verified = run(root, &["verify", "--deep", "--hub", &database.url()]);
+    assert_eq!(verified.status.code(), Some(0), "{}", crate::program::said(&verified));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_of_the_project_is_told_once_and_with_room_all_goes_on() {
+    let project = swarm_project();
+    let root = project.path();
+    configure(root, "[watch]\ninterval = \"5s\"\njitter = \"1s\"\non_change = false");
+    let state = root.join(".aqe-sync");
+    std::fs::create_dir(&state).expect("created");
+    // What is on this file system only the daemon sees, and it is gone with it.
+    let mount = "mount -t tmpfs -o size=2m none \"$0\" && exec \"$@\"";
+    let mut command = Command::new("unshare");
+    command.args(["--user", "--map-root-user", "--mount", "sh", "-c", mount]).arg(&state);
+    let daemon = program(root);
+    command.arg(daemon.get_program()).args(["--env", "laptop", "-v", "watch"]).current_dir(root);
+    for (name, value) in daemon.get_envs().filter(|(_, value)| value.is_none()) {
+        assert!(value.is_none());
+        command.env_remove(name);
+    }
+    let mut daemon = Daemon::begin(&mut command);
+    daemon.says(&["synced", "changed=55"]);
+    learn_much(root, 3);
+    let error = daemon.says(&["ERROR"]);
+    assert!(error.contains("full"), "{error}");
+    daemon.says(&["still: "]);
+    let room = format!(
+        "nsenter --target {} --user --mount --preserve-credentials mount -o remount,size=64m \"{}\"",
+        daemon.child.id(),
+        state.display()
+    );
+    assert!(Command::new("sh").args(["-c", &room]).status().expect("it runs").success());
+    daemon.says(&["INFO", "syncing again, after", "failed"]);
+    daemon.says(&["synced", "changed=12"]);
+    let all = daemon.stop();
+    let told = all.iter().filter(|line| line.contains("Z ERROR ") && line.contains("disk is full"));
+    assert_eq!(told.count(), 1, "{all:#?}");
+}

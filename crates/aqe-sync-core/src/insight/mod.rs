@@ -188,7 +188,11 @@ impl Insight {
             match order {
                 Order::Lately => b.created.cmp(&a.created),
                 Order::Used => b.uses.cmp(&a.uses),
-                Order::Disputed => disputing(b).cmp(&disputing(a)).then_with(|| b.uses.cmp(&a.uses)),
+                Order::Disputed => disputing(b)
+                    .cmp(&disputing(a))
+                    // What somebody is sure of before what somebody noted.
+                    .then_with(|| b.confidence.is_some().cmp(&a.confidence.is_some()))
+                    .then_with(|| b.uses.cmp(&a.uses)),
             }
             .then_with(|| a.table.cmp(&b.table))
             .then_with(|| a.key.cmp(&b.key))
