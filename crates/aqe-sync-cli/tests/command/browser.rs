@@ -39,6 +39,7 @@ impl Browser {
     pub(crate) fn start() -> Option<Self> {
         let Some(program) = environment::read(environment::BROWSER) else {
             assert!(environment::read(environment::REQUIRE_ALL).is_none(), "AQE_TEST_BROWSER names no browser");
+            eprintln!("skipped: no browser: `eval \"$(bash .ci/browser.sh)\"` installs one");
             return None;
         };
         let profile = tempfile::tempdir().expect("a folder");

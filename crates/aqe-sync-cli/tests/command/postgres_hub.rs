@@ -251,3 +251,22 @@ fn a_hub_that_was_restored_from_a_dump_is_filled_up_by_the_next_sync_and_by_nobo
         "SELECT count(*) || ' ' || min(ruvector_dims(embedding)) FROM aqe.qe_patterns WHERE embedding IS NOT NULL";
     assert!(project.database.psql(dimensions).trim().ends_with(" 384"), "vectors came back as vectors");
 }
+
+#[test]
+fn whoever_only_asks_may_ask_a_standby() {
+    let primary = Cluster::builder().setting("wal_level", "replica").start();
+    let project = Project { folder: sample(), database: primary.database() };
+    project.ends_well(&[]);
+    let standby = primary.standby();
+    let url = standby.server().url(project.database.name());
+    for arguments in
+        [&["status"][..], &["report", "--json"], &["verify", "--deep"], &["history"], &["fleet", "conflicts"]]
+    {
+        let output = project.run_at(&url, arguments);
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", said(&output));
+    }
+    let nothing = project.run_at(&url, &["search", "flaky tests"]);
+    assert!(nothing.status.code() == Some(1) && said(&nothing).contains("nothing was found"), "{}", said(&nothing));
+    let refused = project.run_at(&url, &["--full"]);
+    assert!(refused.status.code() == Some(2) && said(&refused).contains("standby"), "{}", said(&refused));
+}
