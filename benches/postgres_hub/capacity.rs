@@ -5,27 +5,29 @@ use std::collections::BTreeMap;
 
 use aqe_cloud::postgres::PostgresHub;
 use aqe_readers::{EmbeddedHub, discover};
+use aqe_sync_core::embed::VectorHub;
 use aqe_sync_core::history::History;
+use aqe_sync_core::insight::insight;
 use aqe_sync_core::overview::Overview;
-use aqe_sync_core::{Engine, MemoryLedger, Options, Silent, Sink};
+use aqe_sync_core::{Engine, MemoryLedger, Options, Silent, Sink, Timestamp, tables};
 use aqe_sync_workspace::postgres::Cluster;
 use aqe_sync_workspace::vectors::Extension;
 use futures::executor::block_on;
 
-use super::{Outcome, Project, open};
+use super::{Outcome, Project, open, timed};
 
 /// One first load into each.
 pub(crate) fn run(rows: u64) -> Outcome<()> {
     let project = Project::new(rows)?;
-    let mut hubs: Vec<(&str, Overview)> = Vec::new();
+    let mut hubs: Vec<(&'static str, Overview)> = Vec::new();
     for (name, extension) in [("ruvector", Extension::Ruvector), ("pgvector", Extension::Pgvector)] {
         let Some(cluster) = extension.cluster() else { continue };
-        hubs.push((name, in_postgres(cluster, &project)?));
+        hubs.push((name, in_postgres(name, cluster, &project)?));
     }
     let folder = tempfile::tempdir()?;
     let hub = EmbeddedHub::open(&folder.path().join("hub.db"))?;
     fill(&hub, &project)?;
-    hubs.push(("embedded", block_on(hub.glance())?));
+    hubs.push(("embedded", looked_at("embedded", &hub)?));
     let mut tables: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for (name, overview) in &hubs {
         for table in overview.tables.iter().filter(|table| table.rows > 0) {
@@ -43,11 +45,19 @@ pub(crate) fn run(rows: u64) -> Outcome<()> {
     Ok(())
 }
 
-fn in_postgres(cluster: &Cluster, project: &Project) -> Outcome<Overview> {
+fn in_postgres(name: &str, cluster: &Cluster, project: &Project) -> Outcome<Overview> {
     let database = cluster.database();
     let hub: PostgresHub = open(&database.url())?;
     fill(&hub, project)?;
-    Ok(block_on(hub.glance())?)
+    looked_at(name, &hub)
+}
+
+/// What is in a hub, and how long it takes `status` and `report` to find out.
+fn looked_at(name: &str, hub: &(impl VectorHub + History)) -> Outcome<Overview> {
+    let (glance, overview) = timed(|| Ok(block_on(hub.glance())?))?;
+    let (whole, found) = timed(|| Ok(block_on(insight(hub, tables::all(), Timestamp::now()))?))?;
+    println!("{name}: status {glance:.2?}, report {whole:.2?} for {} records", found.records);
+    Ok(overview)
 }
 
 /// The generated project, and the real ones that the tests have: they have the other tables.

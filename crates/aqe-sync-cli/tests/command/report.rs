@@ -271,3 +271,69 @@ fn without_its_hub_the_page_says_so_and_shows_what_this_installation_knows() {
     let text = std::fs::read_to_string(root.join("r.html")).expect("written all the same");
     assert!(text.contains("nothing answers") && text.contains("data-kind=\"unreachable\""), "{text}");
 }
+
+#[test]
+fn what_was_learned_is_from_whom_the_fleet_listens_to_and_maps_have_every_embedding_once() {
+    let folder = folder();
+    let hub = format!("sqlite:{}", folder.path().join("hub.db").display());
+    let learned = |root: &Path| {
+        let output = run(root, &["report", "--json", "--hub", &hub]);
+        assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+        json(&output)["insight"].clone()
+    };
+    let project = sample();
+    let root = project.path();
+    let qe = Connection::open(root.join(".agentic-qe/memory.db")).expect("opened");
+    // A clock that was wrong is no reason to be the newest for ever.
+    qe.execute_batch("UPDATE patterns SET created_at = 4102444800000 WHERE id = (SELECT min(id) FROM patterns)")
+        .expect("changed");
+    for environment in ["laptop", "ci"] {
+        assert_eq!(run(root, &["--hub", &hub, "--env", environment]).status.code(), Some(0));
+    }
+    let both = learned(root);
+    let db = Connection::open(folder.path().join("hub.db")).expect("opened");
+    let count = |sql: &str| -> u64 { db.query_row(sql, [], |row| row.get(0)).expect("counted") };
+    let maps = both["maps"].as_array().expect("a list");
+    for (model, dimensions, sql) in [
+        ("all-MiniLM-L6-v2", 384, "SELECT count(DISTINCT id) FROM qe_patterns WHERE embedding IS NOT NULL"),
+        (
+            "sona_patterns.state_embedding",
+            384,
+            "SELECT count(DISTINCT id) FROM sona_patterns WHERE state_embedding IS NOT NULL",
+        ),
+        (
+            "intelligence_memories.embedding",
+            64,
+            "SELECT count(DISTINCT id) FROM intelligence_memories WHERE embedding IS NOT NULL",
+        ),
+    ] {
+        let map = maps.iter().find(|map| map["model"] == model).unwrap_or_else(|| panic!("no map of {model}: {both}"));
+        assert_eq!((&map["dimensions"], &map["vectors"]), (&dimensions.into(), &count(sql).into()), "{model}");
+        assert_eq!(
+            map["points"].as_array().map(Vec::len),
+            map["vectors"].as_u64().and_then(|all| usize::try_from(all).ok())
+        );
+        assert!(map["explained"].as_f64().is_some_and(|share| share > 0.0 && share <= 1.0), "{model}");
+    }
+    assert_eq!(maps.len(), 3);
+    assert_eq!((&both["shared"], &both["disputed"]), (&both["records"], &0.into()), "both say the same");
+    for list in ["lately", "most_used"] {
+        let records = both[list].as_array().expect("a list");
+        assert_eq!(records.len(), 20, "{list}");
+        assert!(records.iter().all(|one| one["environments"] == 2 && one["agreeing"] == 2), "{list}");
+    }
+    let moments: Vec<&str> =
+        both["lately"].as_array().expect("a list").iter().filter_map(|one| one["created"].as_str()).collect();
+    assert!(moments.is_sorted_by(|a, b| a >= b) && moments[0] < "2099", "{moments:?}");
+    let uses: Vec<i64> =
+        both["most_used"].as_array().expect("a list").iter().filter_map(|one| one["uses"].as_i64()).collect();
+    assert!(uses.is_sorted_by(|a, b| a >= b) && uses.len() == 20, "{uses:?}");
+
+    assert_eq!(run(root, &["fleet", "exclude", "ci", "--hub", &hub]).status.code(), Some(0));
+    let one = learned(root);
+    assert_eq!((&one["shared"], &one["excluded"]), (&0.into(), &serde_json::json!(["ci"])));
+    assert_eq!(one["records"], both["records"]);
+    let half: Vec<i64> =
+        one["most_used"].as_array().expect("a list").iter().filter_map(|one| one["uses"].as_i64()).collect();
+    assert_eq!(half.iter().map(|uses| uses * 2).collect::<Vec<_>>(), uses, "what everybody used adds up");
+}
