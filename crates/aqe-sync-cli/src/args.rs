@@ -412,7 +412,7 @@ pub(crate) enum ScheduleCommand {
         /// Who is to start syncs
         #[arg(value_enum)]
         kind: ScheduleKind,
-        /// How often (systemd, cron): a span of time (5m, 1h), or for cron an expression [default: watch.interval, 5m]
+        /// How often (systemd, cron): a span of time (5m, 1h) or a cron expression [default: watch.interval, 5m]
         #[arg(long, value_name = "WHEN")]
         interval: Option<String>,
         /// Do not ask

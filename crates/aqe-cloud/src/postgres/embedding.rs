@@ -10,6 +10,7 @@ use futures::stream::BoxStream;
 use futures::{SinkExt as _, TryStreamExt as _};
 use postgres_types::{ToSql, Type};
 use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
 
 use super::failure::Failure;
 use super::hub::PostgresHub;
@@ -169,7 +170,11 @@ impl VectorHub for PostgresHub {
                 let count = |row: &tokio_postgres::Row| u64::try_from(row.try_get::<_, i64>(1)?).map_or(Ok(0), Ok);
                 rows.iter().map(|row| Ok((row.try_get(0)?, count(row)?))).collect::<Result<_, tokio_postgres::Error>>()
             };
-            read.await.map_err(|error| link.fault("reading which vectors there are", error))
+            match read.await {
+                // A hub that an older version made, and none upgraded, has none.
+                Err(error) if error.code() == Some(&SqlState::UNDEFINED_TABLE) => Ok(Vec::new()),
+                read => read.map_err(|error| link.fault("reading which vectors there are", error)),
+            }
         })
         .await
     }

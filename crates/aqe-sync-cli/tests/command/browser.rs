@@ -1,4 +1,4 @@
-//! A browser without a window, steered by the Chrome DevTools Protocol
+//! A browser without a window, steered by the Chrome `DevTools` Protocol
 //! (<https://chromedevtools.github.io/devtools-protocol/>).
 
 use std::io::{BufRead as _, BufReader};
@@ -70,17 +70,17 @@ impl Browser {
         let (socket, _) = tungstenite::client(address.as_str(), stream).expect("a connection");
         let (session, events) = (String::new(), Vec::new());
         let mut browser = Self { process, socket, session, calls: 0, events, _profile: profile };
-        let target = browser.call("Target.createTarget", json!({ "url": "about:blank" }));
+        let target = browser.call("Target.createTarget", &json!({ "url": "about:blank" }));
         let attached =
-            browser.call("Target.attachToTarget", json!({ "targetId": target["targetId"], "flatten": true }));
+            browser.call("Target.attachToTarget", &json!({ "targetId": target["targetId"], "flatten": true }));
         attached["sessionId"].as_str().expect("a session").clone_into(&mut browser.session);
         for domain in ["Page", "Runtime", "Log", "Network"] {
-            browser.call(&format!("{domain}.enable"), json!({}));
+            browser.call(&format!("{domain}.enable"), &json!({}));
         }
         Some(browser)
     }
 
-    fn call(&mut self, method: &str, parameters: Value) -> Value {
+    fn call(&mut self, method: &str, parameters: &Value) -> Value {
         self.calls += 1;
         let id = self.calls;
         let mut message = json!({ "id": id, "method": method, "params": parameters });
@@ -113,12 +113,12 @@ impl Browser {
     pub(crate) fn open(&mut self, page: &Path, look: Look) {
         let Look { width, dark, print } = look;
         let size = json!({ "width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 600 });
-        self.call("Emulation.setDeviceMetricsOverride", size);
+        self.call("Emulation.setDeviceMetricsOverride", &size);
         let scheme = json!({ "name": "prefers-color-scheme", "value": if dark { "dark" } else { "light" } });
         let media = if print { "print" } else { "screen" };
-        self.call("Emulation.setEmulatedMedia", json!({ "media": media, "features": [scheme] }));
+        self.call("Emulation.setEmulatedMedia", &json!({ "media": media, "features": [scheme] }));
         self.events.clear();
-        self.call("Page.navigate", json!({ "url": format!("file://{}", page.display()) }));
+        self.call("Page.navigate", &json!({ "url": format!("file://{}", page.display()) }));
         while !self.events.iter().any(|event| event["method"] == "Page.loadEventFired") {
             self.read();
         }
@@ -127,7 +127,7 @@ impl Browser {
     /// The value of an expression in the page, which may be a promise.
     pub(crate) fn value(&mut self, expression: &str) -> Value {
         let how = json!({ "expression": expression, "awaitPromise": true, "returnByValue": true });
-        let answer = self.call("Runtime.evaluate", how);
+        let answer = self.call("Runtime.evaluate", &how);
         assert!(answer.get("exceptionDetails").is_none(), "{answer}");
         answer["result"]["value"].clone()
     }

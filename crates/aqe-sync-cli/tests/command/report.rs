@@ -337,3 +337,30 @@ fn what_was_learned_is_from_whom_the_fleet_listens_to_and_maps_have_every_embedd
         one["most_used"].as_array().expect("a list").iter().filter_map(|one| one["uses"].as_i64()).collect();
     assert_eq!(half.iter().map(|uses| uses * 2).collect::<Vec<_>>(), uses, "what everybody used adds up");
 }
+
+#[test]
+fn a_hub_that_an_older_version_made_is_shown_as_it_is() {
+    let database = Cluster::shared().database();
+    let (project, url) = (sample(), database.url());
+    let root = project.path();
+    run(root, &["--hub", &url]);
+    // As it was before there were vectors and a history by stream.
+    database.psql(
+        "DROP TABLE aqe.vectors, aqe.vector_progress CASCADE; ALTER TABLE aqe.sync_history DROP COLUMN streams; \
+         DELETE FROM aqe.schema_migrations WHERE number > 4",
+    );
+    let output = run(root, &["report", "--json", "--hub", &url]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert!(said(&output).contains("older than this program"), "{}", said(&output));
+    let page = json(&output);
+    assert!(page["insight"]["records"].as_u64().is_some_and(|records| records > 400), "{page}");
+    // Nobody wrote down which streams that sync had: where rows come from is not made up.
+    assert!(
+        page["rows_over_time"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .all(|series| series["points"] == serde_json::json!([]))
+    );
+    assert_eq!(database.psql("SELECT max(number) FROM aqe.schema_migrations").trim(), "4", "a look changes nothing");
+}

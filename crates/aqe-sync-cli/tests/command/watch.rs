@@ -295,12 +295,12 @@ fn a_full_disk_of_the_project_is_told_once_and_with_room_all_goes_on() {
     let error = daemon.says(&["ERROR"]);
     assert!(error.contains("full"), "{error}");
     daemon.says(&["still: "]);
-    let room = format!(
+    let remount = format!(
         "nsenter --target {} --user --mount --preserve-credentials mount -o remount,size=64m \"{}\"",
         daemon.child.id(),
         state.display()
     );
-    assert!(Command::new("sh").args(["-c", &room]).status().expect("it runs").success());
+    assert!(Command::new("sh").args(["-c", &remount]).status().expect("it runs").success());
     daemon.says(&["INFO", "syncing again, after", "failed"]);
     daemon.says(&["synced", "changed=12"]);
     let all = daemon.stop();

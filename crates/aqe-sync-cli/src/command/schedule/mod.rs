@@ -5,6 +5,7 @@
 
 mod agent;
 mod block;
+mod calendar;
 mod place;
 mod systemd;
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use super::place::Place;
-use super::{Edit, Task};
+use super::{Edit, Task, calendar};
 use crate::exit::Failure;
 use crate::output::{Terminal, plain};
 use crate::watch::schedule::Schedule;
@@ -68,17 +68,25 @@ fn service(task: &Task) -> String {
 
 fn timer(task: &Task) -> Result<String, Failure> {
     let root = task.root.display().to_string().replace('%', "%%");
-    let Schedule::Every(span) = &task.schedule else {
-        return Err(Failure::usage(format!(
-            "systemd has its own expressions: give a span with --interval instead of {}",
-            task.schedule
-        )));
+    let (at, when, delay) = match &task.schedule {
+        Schedule::Every(span) => {
+            let seconds = span.0.as_secs();
+            (format!("every {span}"), format!("OnActiveSec=10s\nOnUnitActiveSec={seconds}s\n"), (seconds / 10).min(30))
+        }
+        Schedule::Cron(cron) => {
+            let events = calendar::events(cron.as_str()).ok_or_else(|| {
+                Failure::usage(format!(
+                    "systemd cannot say {cron}: give another expression or a span with --interval, or let aqe-sync watch keep the time"
+                ))
+            })?;
+            let lines: Vec<String> = events.iter().map(|event| format!("OnCalendar={event}\n")).collect();
+            // What the machine slept or was switched off through is made up for once.
+            (format!("at {cron}"), format!("{}Persistent=true\n", lines.concat()), 30)
+        }
     };
-    let seconds = span.0.as_secs();
     Ok(format!(
-        "[Unit]\nDescription=aqe-sync of {root}, every {span}\n\n[Timer]\nOnActiveSec=10s\nOnUnitActiveSec={seconds}s\n\
-         RandomizedDelaySec={}s\nAccuracySec=1s\n\n[Install]\nWantedBy=timers.target\n",
-        (seconds / 10).min(30)
+        "[Unit]\nDescription=aqe-sync of {root}, {at}\n\n[Timer]\n{when}\
+         RandomizedDelaySec={delay}s\nAccuracySec=1s\n\n[Install]\nWantedBy=timers.target\n"
     ))
 }
 
@@ -128,6 +136,8 @@ mod tests {
         assert!(service.lines().any(|found| found == line), "{service}");
         let timer_of = |schedule| timer(&task(Path::new("/tmp"), schedule));
         assert!(timer_of("10m").expect("a timer").contains("OnUnitActiveSec=600s\nRandomizedDelaySec=30s"));
-        assert!(timer_of("0 3 * * *").is_err());
+        let nightly = timer_of("0 3 * * MON-FRI").expect("a timer");
+        assert!(nightly.contains("OnCalendar=Mon,Tue,Wed,Thu,Fri *-*-* 3:0:0\nPersistent=true\n"), "{nightly}");
+        assert!(timer_of("0 3 L * *").is_err());
     }
 }
