@@ -349,7 +349,9 @@ fn a_hub_that_an_older_version_made_is_shown_as_it_is() {
         "DROP TABLE aqe.vectors, aqe.vector_progress CASCADE; ALTER TABLE aqe.sync_history DROP COLUMN streams; \
          DELETE FROM aqe.schema_migrations WHERE number > 4",
     );
-    let output = run(root, &["report", "--json", "--hub", &url]);
+    // Another installation: this one has notes of its own.
+    let other = sample();
+    let output = run(other.path(), &["report", "--json", "--hub", &url]);
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     assert!(said(&output).contains("older than this program"), "{}", said(&output));
     let page = json(&output);
