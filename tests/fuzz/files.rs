@@ -8,7 +8,9 @@ use std::time::{Duration, SystemTime};
 use aqe_readers::SourceFile;
 use aqe_sync_core::coerce::Coercer;
 use aqe_sync_core::json::{Examined, examine};
-use aqe_sync_core::{BatchLimits, DynSource, Error, ErrorKind, Json, Record, Reject, Row, Schema, StreamSpec, rowjson};
+use aqe_sync_core::{
+    BatchLimits, DynSource, Error, ErrorKind, Json, Record, Reject, Row, Schema, StreamSpec, Value, rowjson,
+};
 use futures::StreamExt as _;
 use futures::executor::block_on;
 use tempfile::TempDir;
@@ -141,7 +143,20 @@ pub(crate) fn assert_row_is_sound(table: &aqe_sync_core::TableSpec, row: &Row) {
     }
     let image = rowjson::row_to_json(table, row);
     let back = rowjson::row_from_json(table, &image).unwrap_or_else(|error| panic!("{error}: {image}"));
-    assert_eq!(&back, row, "{image}");
+    assert_eq!(back.hash, row.hash, "{image}");
+    assert_eq!(without_space(back), without_space(row.clone()), "{image}");
+}
+
+/// White space around a JSON document is none of it: the form of conflict logs leaves it out.
+fn without_space(mut row: Row) -> Row {
+    let around = |json: &mut Json| *json = Json::from_text(json.as_str().trim_matches([' ', '\t', '\n', '\r']));
+    row.values.iter_mut().for_each(|value| {
+        if let Value::Json(json) = value {
+            around(json);
+        }
+    });
+    row.extra.iter_mut().for_each(around);
+    row
 }
 
 pub(crate) fn assert_storable(json: &Json) {

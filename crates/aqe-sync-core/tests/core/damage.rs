@@ -1,11 +1,14 @@
 //! Rows of the hub whose columns are not what their recorded hash says: somebody's hand, or a disk.
 
-use aqe_sync_core::{Depth, DynSource, Mode, PolicySpec, RepairReport, Report, Silent, Value, repair};
+use aqe_sync_core::ledger::LedgerStream;
+use aqe_sync_core::{
+    Depth, DynSource, Key, Ledger as _, Mode, PolicySpec, RepairReport, Report, Silent, Value, repair,
+};
 use futures::executor::block_on;
 
 use crate::support::memory_source::MemorySource;
 use crate::support::note::{note, notes, spec};
-use crate::support::world::{World, texts};
+use crate::support::world::{World, stream_id, texts};
 
 fn source(bodies: &[(&str, &str)]) -> MemorySource {
     let records = bodies.iter().map(|(id, body)| note(id, *body)).collect();
@@ -99,4 +102,28 @@ fn a_repair_takes_nothing_by_force_from_another_installation() {
     let run = report.run.as_ref().expect("something was to be done");
     assert_eq!((run.totals.conflicts, run.totals.deleted), (1, 0), "{report:?}");
     assert_eq!(here.bodies(), before, "the policy lets the hub's version be");
+}
+
+#[test]
+fn a_repair_leaves_a_ledger_in_step_as_it_is_and_begins_another_anew() {
+    let stream = stream_id("a.db");
+    let known = |world: &World| world.ledger.load(&stream).expect("in memory").expect("written");
+    let mut world = looking();
+    world.run(&[&source(&BODIES)]);
+    let before = known(&world);
+    assert!(before.entries.iter().all(|entry| entry.local.is_some()));
+    damage(&world, "1");
+    repaired(&world, &source(&BODIES));
+    // What the repair did not touch is known as it was: its source's version too.
+    let untouched = |ledger: &LedgerStream| {
+        let key = Key::new(vec![Value::from("2")]).hash();
+        ledger.entries.iter().find(|entry| entry.key == key).copied().expect("it is known")
+    };
+    assert_eq!(untouched(&known(&world)), untouched(&before));
+
+    world.forget();
+    damage(&world, "1");
+    repaired(&world, &source(&BODIES));
+    let state = world.sink.hub().states[&stream].sequence;
+    assert_eq!((known(&world).sequence, known(&world).entries.len()), (state, 2), "and the hub is not asked again");
 }

@@ -110,6 +110,41 @@ fn an_old_ledger_knows_of_no_intent_that_explains_the_hub_and_everything_is_the_
     assert_eq!(world.bodies(), texts(&[("1", "c")]));
 }
 
+#[test]
+fn whether_the_hub_changed_beside_an_unchanged_record_is_looked_at_in_full_runs_only() {
+    for (mode, conflicts, stored) in [(Mode::Incremental, 0, "theirs"), (Mode::Full, 1, "b")] {
+        let policy = PolicySpec::LocalWins;
+        let world = world_after(&policy, &[("1", "a"), ("2", "b")], &[("1", "A"), ("2", "b")], 0);
+        edit(&world, "2", note("2", "theirs"));
+        let report = world.run_as(mode, &[&source(&policy, &[("1", "A"), ("2", "b")])]);
+        assert_eq!(report.totals.conflicts, conflicts, "{mode:?}: {report:#?}");
+        assert_eq!(world.bodies(), texts(&[("1", "A"), ("2", stored)]), "{mode:?}");
+    }
+}
+
+#[test]
+fn a_ledger_of_a_hub_that_was_emptied_vouches_for_nothing_even_when_the_commits_come_to_its_number() {
+    let policy = PolicySpec::HubWins;
+    let mut world = World::new();
+    let all = [("1", "a"), ("2", "b")];
+    world.run(&[&source(&policy, &all)]);
+    let known = world.ledger.load(&stream_id("a.db")).expect("in memory").expect("written");
+    // Somebody emptied it, and the next load stops after as many commits as the ledger knew of.
+    world.sink.tamper(|hub| {
+        hub.rows.clear();
+        hub.states.clear();
+    });
+    world.options.limits.rows = 1;
+    let spare = usize::try_from(known.sequence).expect("few");
+    world.sink.fail(Step::Commit, When::Before, spare);
+    world.run(&[&source(&policy, &all)]);
+    assert_eq!(world.sink.hub().states[&stream_id("a.db")].sequence, known.sequence, "the same number");
+    assert_eq!(world.bodies().len(), 1);
+    world.sink.heal();
+    world.run(&[&source(&policy, &all)]);
+    assert_eq!(world.bodies(), texts(&all));
+}
+
 fn bodies(versions: &[Option<u8>]) -> Vec<Record> {
     let there = versions.iter().enumerate().filter_map(|(id, version)| Some((id, (*version)?)));
     there.map(|(id, version)| note(&id.to_string(), format!("version {version}"))).collect()

@@ -224,3 +224,94 @@ fn other_environments_rows_and_rows_that_are_gone_are_left_alone() {
     assert!(error.contains("does not have the record any more"), "{error}");
     assert!(world.stored().is_empty(), "the attempt left nothing behind");
 }
+
+/// Who says what of the record beside its row, by source and body; what is put in force has no source.
+fn said(world: &World) -> Vec<(String, Value)> {
+    let kept = &world.stored()["1"].merged_from;
+    let mut said: Vec<(String, Value)> = kept
+        .iter()
+        .map(|one| {
+            let source = one.contributor.source.as_str();
+            let source = if source == aqe_sync_core::audit::SOURCE { "" } else { source }.to_owned();
+            (source, one.row.values[1].clone())
+        })
+        .collect();
+    said.sort_by(|a, b| a.0.cmp(&b.0));
+    said
+}
+
+fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, Value)> {
+    pairs.iter().map(|(source, body)| ((*source).to_owned(), Value::from(*body))).collect()
+}
+
+#[test]
+fn what_a_stream_says_itself_is_put_in_force_as_its_own() {
+    let (world, _, entry) = diverged(&PolicySpec::HubWins);
+    turn(&world, &entry);
+    assert_eq!(said(&world), []);
+    assert_eq!(world.stored()["1"].contributor, stream_id("a.db").contributor());
+}
+
+#[test]
+fn what_another_stream_sent_stays_beside_what_is_put_in_force() {
+    let (world, _, entry) = diverged(&PolicySpec::HubWins);
+    let other = stream_id("c.db").contributor();
+    world.sink.tamper(|hub| hub.rows.values_mut().for_each(|(_, stored)| stored.contributor = other.clone()));
+    turn(&world, &entry);
+    assert_eq!(said(&world), pairs(&[("", "local"), ("c.db", "hub")]));
+    assert_eq!(world.stored()["1"].contributor, other);
+}
+
+#[test]
+fn what_a_file_says_by_now_stays_beside_what_is_put_in_force() {
+    let (world, _, entry) = diverged(&PolicySpec::LocalWins);
+    world.run(&[&source(&PolicySpec::LocalWins, vec![note("1", "news")])]);
+    assert!(put(&world, &entry, Some(Side::Existing)).expect("the hub answers").changed);
+    assert_eq!(said(&world), pairs(&[("", "hub"), ("a.db", "news")]));
+}
+
+#[test]
+fn undoing_leaves_what_the_streams_say_and_nothing_else() {
+    let policy = PolicySpec::SourcePriority;
+    let world = World::new();
+    let low = named("b.db", 1, &policy, vec![note("1", "low")]);
+    world.run(&[&low, &named("a.db", 2, &policy, vec![note("1", "high")])]);
+    turn(&world, &last(&world, "a.db"));
+    assert_eq!(said(&world), pairs(&[("", "low"), ("a.db", "high"), ("b.db", "low")]));
+    turn(&world, &last(&world, "a.db"));
+    assert_eq!(said(&world), pairs(&[("a.db", "high"), ("b.db", "low")]));
+    assert_eq!(world.bodies(), texts(&[("1", "high")]));
+}
+
+#[test]
+fn what_comes_back_from_a_delete_has_nothing_beside_it() {
+    let world = World::new();
+    let policy = PolicySpec::LocalWins;
+    world.run(&[&source(&policy, vec![note("1", "old"), note("2", "two")])]);
+    edit(&world, "1", note("1", "hub"));
+    world.run(&[&source(&policy, vec![note("2", "two")])]);
+    turn(&world, &last(&world, "a.db"));
+    assert!(world.stored()["1"].deleted);
+    turn(&world, &last(&world, "a.db"));
+    assert_eq!((said(&world), world.stored()["1"].deleted), (Vec::new(), false));
+}
+
+#[test]
+fn a_delete_is_done_where_only_its_own_stream_has_the_record() {
+    // Beside what somebody put in force.
+    let (world, _, entry) = diverged(&PolicySpec::LocalWins);
+    turn(&world, &entry);
+    let gone = ConflictEntry { incoming: None, ..entry };
+    assert_eq!(put(&world, &gone, Some(Side::Incoming)).expect("the hub answers").in_force, None);
+    assert!(world.stored()["1"].deleted && said(&world).is_empty());
+
+    let policy = PolicySpec::SourcePriority;
+    let world = World::new();
+    let low = named("b.db", 1, &policy, vec![note("1", "low")]);
+    world.run(&[&low, &named("a.db", 2, &policy, vec![note("1", "high")])]);
+    let gone = ConflictEntry { incoming: None, ..last(&world, "a.db") };
+    let content = world.content();
+    let error = put(&world, &gone, Some(Side::Incoming)).expect_err("b.db has it").to_string();
+    assert!(error.contains("b.db has the record, too"), "{error}");
+    assert_eq!(world.content(), content);
+}
