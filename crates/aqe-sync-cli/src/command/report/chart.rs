@@ -63,17 +63,28 @@ pub(super) fn growth(series: &Series, since: Timestamp, now: Timestamp) -> Marku
     let area = format!("{line}V{BOTTOM:.1}H{LEFT:.1}Z");
     let table = clean(&series.table);
     let said = format!("{table}: {} rows on {}, {} on {}", count(first), moment(since), count(last), moment(now));
+    let caption = html! { (table) ": " data value=(last) { (count(last)) } " rows" };
+    let inside = html! {
+        path class="area" d=(area) {}
+        path class="line" d=(line) {}
+    };
+    framed(&caption, &said, &count(most), Some((since, now)), &inside)
+}
+
+/// A plot over time between its axes: what its height stands for above it, its ends below.
+fn framed(caption: &Markup, said: &str, height: &str, ends: Option<(Timestamp, Timestamp)>, inside: &Markup) -> Markup {
     html! {
         figure {
-            figcaption { (table) ": " data value=(last) { (count(last)) } " rows" }
+            figcaption { (caption) }
             svg viewBox=(format!("0 0 {WIDTH} {HEIGHT}")) role="img" aria-label=(said) {
-                text x=(LEFT) y="16" { (count(most)) }
+                text x=(LEFT) y="16" { (height) }
                 line class="axis" x1=(LEFT) x2=(RIGHT) y1=(TOP) y2=(TOP) {}
                 line class="axis" x1=(LEFT) x2=(RIGHT) y1=(BOTTOM) y2=(BOTTOM) {}
-                path class="area" d=(area) {}
-                path class="line" d=(line) {}
-                text x=(LEFT) y=(HEIGHT - 6.0) { (label(since, since, now)) }
-                text x=(RIGHT) y=(HEIGHT - 6.0) text-anchor="end" { (label(now, since, now)) }
+                (inside)
+                @if let Some((first, last)) = ends {
+                    text x=(LEFT) y=(HEIGHT - 6.0) { (label(first, first, last)) }
+                    text x=(RIGHT) y=(HEIGHT - 6.0) text-anchor="end" { (label(last, first, last)) }
+                }
             }
         }
     }
@@ -101,37 +112,27 @@ pub(super) fn runs(
     let all = if longest { most } else { bars.iter().fold(0, |sum, bar| sum + bar.value) };
     let of_all = if longest { "the longest" } else { "in all" };
     let said = format!("{title} of {} syncs: {} {of_all}", count(runs.len() as u64), words(all));
-    html! {
-        figure {
-            figcaption { (title) ": " (words(all)) " " (of_all) }
-            svg viewBox=(format!("0 0 {WIDTH} {HEIGHT}")) role="img" aria-label=(said) {
-                text x=(LEFT) y="16" { (words(most)) }
-                line class="axis" x1=(LEFT) x2=(RIGHT) y1=(TOP) y2=(TOP) {}
-                line class="axis" x1=(LEFT) x2=(RIGHT) y1=(BOTTOM) y2=(BOTTOM) {}
-                @for (index, bar) in bars.iter().enumerate() {
-                    @let x = LEFT + step * index as f64 + (step - wide) / 2.0;
-                    // What is zero is seen to be there.
-                    @let tall = (share(bar.value, most) * (BOTTOM - TOP)).max(1.0);
-                    g {
-                        title { (bar.said) }
-                        rect class={ "bar " (bar.status.as_str()) } x=(rounded(x)) y=(rounded(BOTTOM - tall))
-                            width=(rounded(wide)) height=(rounded(tall)) {}
-                        @if bar.status == Status::Failed {
-                            // Red alone does not say it to everybody.
-                            @let (left, right) = (x + wide / 2.0 - 3.0, x + wide / 2.0 + 3.0);
-                            @let up = (BOTTOM - tall - 9.0).max(TOP - 8.0);
-                            path class="cross" d=(format!("M{left:.1} {up:.1}l6 6M{right:.1} {up:.1}l-6 6")) {}
-                        }
-                    }
-                }
-                @if let (Some(first), Some(last)) = (runs.last(), runs.first()) {
-                    @let (first, last) = (first.started_at, last.started_at);
-                    text x=(LEFT) y=(HEIGHT - 6.0) { (label(first, first, last)) }
-                    text x=(RIGHT) y=(HEIGHT - 6.0) text-anchor="end" { (label(last, first, last)) }
+    let caption = html! { (title) ": " (words(all)) " " (of_all) };
+    let inside = html! {
+        @for (index, bar) in bars.iter().enumerate() {
+            @let x = LEFT + step * index as f64 + (step - wide) / 2.0;
+            // What is zero is seen to be there.
+            @let tall = (share(bar.value, most) * (BOTTOM - TOP)).max(1.0);
+            g {
+                title { (bar.said) }
+                rect class={ "bar " (bar.status.as_str()) } x=(rounded(x)) y=(rounded(BOTTOM - tall))
+                    width=(rounded(wide)) height=(rounded(tall)) {}
+                @if bar.status == Status::Failed {
+                    // Red alone does not say it to everybody.
+                    @let (left, right) = (x + wide / 2.0 - 3.0, x + wide / 2.0 + 3.0);
+                    @let up = (BOTTOM - tall - 9.0).max(TOP - 8.0);
+                    path class="cross" d=(format!("M{left:.1} {up:.1}l6 6M{right:.1} {up:.1}l-6 6")) {}
                 }
             }
         }
-    }
+    };
+    let ends = runs.last().zip(runs.first()).map(|(first, last)| (first.started_at, last.started_at));
+    framed(&caption, &said, &words(most), ends, &inside)
 }
 
 /// Bars of runs that come newest first, the oldest first.
