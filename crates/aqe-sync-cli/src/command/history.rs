@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use aqe_sync_core::history::{History, RunFilter, RunRecord};
+use aqe_sync_core::history::{History, RunFilter, RunRecord, newest_first};
 use aqe_sync_core::report::Status;
 use aqe_sync_core::{Environment, Timestamp};
 use futures::executor::block_on;
@@ -62,7 +62,7 @@ fn together(asked: Vec<RunRecord>, own: Vec<RunRecord>, filter: &RunFilter) -> V
     };
     let mut runs: Vec<RunRecord> = own.into_iter().filter(wanted).collect();
     runs.extend(asked);
-    runs.sort_by(|a, b| b.started_at.cmp(&a.started_at).then_with(|| a.run_id.cmp(&b.run_id)));
+    newest_first(&mut runs);
     runs.truncate(filter.limit);
     runs
 }

@@ -1,5 +1,7 @@
 //! What hubs remember of runs, and of records that they could not take.
 
+use std::borrow::Borrow;
+
 use serde::{Deserialize, Serialize};
 
 use crate::overview::Overview;
@@ -83,6 +85,19 @@ impl RunRecord {
         let Counters { inserted, updated, merged, deleted, .. } = self.totals;
         inserted.saturating_add(updated).saturating_add(merged).saturating_add(deleted)
     }
+}
+
+/// Puts runs in order, the newest first, each once: of what two places remember of a run, what
+/// stands first stays.
+pub fn newest_first<R: Borrow<RunRecord>>(runs: &mut Vec<R>) {
+    runs.sort_by(|a, b| {
+        let (a, b) = (a.borrow(), b.borrow());
+        b.started_at.cmp(&a.started_at).then_with(|| a.run_id.cmp(&b.run_id))
+    });
+    runs.dedup_by(|a, b| {
+        let (a, b) = (R::borrow(a), R::borrow(b));
+        a.run_id == b.run_id && a.environment == b.environment
+    });
 }
 
 /// The streams of a run that were read, or could not be, as hubs keep them.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::Timestamp;
-use crate::history::{RunRecord, StreamRecord};
+use crate::history::{RunRecord, StreamRecord, newest_first};
 use crate::overview::{EnvironmentOverview, ModelOverview, Overview, StreamOverview};
 use crate::report::{Counters, Status};
 
@@ -123,7 +123,7 @@ pub struct TableMeasures {
 /// Runs that the hub does not know (it could not be reached) may be among them; a run that is
 /// there twice counts once.
 pub fn measure(overview: &Overview, runs: &[RunRecord], now: Timestamp) -> Measures {
-    let runs = newest_first(runs, since(now));
+    let runs = runs_since(runs, since(now));
     let mut environments: Vec<EnvironmentMeasures> =
         overview.environments.iter().map(|one| environment(one, overview, &runs, now)).collect();
     for run in &runs {
@@ -146,10 +146,9 @@ pub fn measure(overview: &Overview, runs: &[RunRecord], now: Timestamp) -> Measu
 }
 
 /// Runs since a moment, the newest first, each once.
-pub(super) fn newest_first(runs: &[RunRecord], since: Timestamp) -> Vec<&RunRecord> {
+pub(super) fn runs_since(runs: &[RunRecord], since: Timestamp) -> Vec<&RunRecord> {
     let mut runs: Vec<&RunRecord> = runs.iter().filter(|run| run.started_at >= since).collect();
-    runs.sort_by(|a, b| b.started_at.cmp(&a.started_at).then_with(|| a.run_id.cmp(&b.run_id)));
-    runs.dedup_by(|a, b| a.run_id == b.run_id && a.environment == b.environment);
+    newest_first(&mut runs);
     runs
 }
 

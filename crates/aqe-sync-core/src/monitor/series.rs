@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::measure::{added, newest_first};
+use super::measure::{added, runs_since};
 use crate::Timestamp;
 use crate::history::RunRecord;
 use crate::overview::Overview;
@@ -24,7 +24,7 @@ pub struct Series {
 /// Counted back from what there is now, by what runs say that they added and took; a run that
 /// kept no account of its streams is where that ends.
 pub fn rows_over_time(overview: &Overview, runs: &[RunRecord], since: Timestamp) -> Vec<Series> {
-    let runs = newest_first(runs, since);
+    let runs = runs_since(runs, since);
     let number = |rows: u64| i64::try_from(rows).unwrap_or(i64::MAX);
     let mut now: BTreeMap<&str, i64> =
         overview.tables.iter().map(|table| (table.table.as_str(), number(table.rows))).collect();

@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use aqe_sync_core::history::RunRecord;
+use aqe_sync_core::history::{RunRecord, newest_first};
 use aqe_sync_core::insight::{Insight, insight};
 use aqe_sync_core::monitor::{Finding, Level, Measures, Series, rows_over_time, worst};
 use aqe_sync_core::{Timestamp, tables};
@@ -97,8 +97,7 @@ fn page(context: &Context<'_>, days: u32) -> Result<Page, Failure> {
     };
     let rows_over_time = rows_over_time(&overview, &runs, since);
     runs.retain(|run| run.started_at >= since);
-    runs.sort_by(|a, b| b.started_at.cmp(&a.started_at).then_with(|| a.run_id.cmp(&b.run_id)));
-    runs.dedup_by(|a, b| a.run_id == b.run_id && a.environment == b.environment);
+    newest_first(&mut runs);
     Ok(Page {
         hub: context.hub_shown(),
         environment: context.settings.environment.value.to_string(),
