@@ -42,6 +42,7 @@ pub mod packed;
 pub mod plan;
 pub mod record;
 pub mod redact;
+mod said;
 pub mod schema;
 pub mod search;
 pub mod sink;

@@ -1,10 +1,10 @@
 //! `aqe-sync fleet`: what all environments know together, and whose contributions count.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use aqe_sync_core::fleet::{
-    Contribution, FleetHub, FleetRecord, VersionVector, content_digest, identity, is_counts_only, merge,
+    Contribution, FleetHub, FleetRecord, content_digest, identity, is_counts_only, known, merge,
 };
 use aqe_sync_core::rowjson::row_to_json;
 use aqe_sync_core::{ColumnType, Environment, Key, Role, Row, TableSpec, Value, tables};
@@ -18,9 +18,6 @@ use crate::args::FleetCommand;
 use crate::exit::{Exit, Failure};
 use crate::hub::{self, Purpose, with_hub};
 use crate::output::{Cell, Colour, Table, counted, plain};
-
-/// So many keys are asked for at once.
-const KEYS: usize = 500;
 
 /// Shows or changes something about the fleet.
 ///
@@ -206,8 +203,7 @@ fn conflicts<H: FleetHub>(context: &Context<'_>, hub: &H, table: Option<&str>, l
     for table in chosen(table, |table| {
         table.columns().iter().any(|column| column.role == Role::Confidence || matches!(column.role, Role::Counter))
     })? {
-        let excluded = |environment: &Environment| standing.excluded.contains(environment);
-        block_on(collect(hub, table, &excluded, &mut found))?;
+        block_on(collect(hub, table, &standing.excluded, &mut found))?;
     }
     let total = found.len();
     found.truncate(limit);
@@ -239,22 +235,18 @@ type Meanings = BTreeMap<String, Vec<(Key, Environment)>>;
 async fn collect<H: FleetHub>(
     hub: &H,
     table: &Arc<TableSpec>,
-    excluded: &dyn Fn(&Environment) -> bool,
+    excluded: &BTreeSet<Environment>,
     found: &mut Vec<Disagreement>,
 ) -> Result<(), Failure> {
-    // Nobody is called nothing: every key counts as somebody else's.
-    let mut keys = hub.changed(table, &VersionVector::default(), &"".into(), None);
+    let mut all = known(hub, table, excluded);
     let mut meanings = Meanings::new();
-    while let Some(batch) = keys.next().await {
-        for some in batch?.chunks(KEYS) {
-            let all = hub.contributions(table, some.to_vec()).await?;
-            for (key, mut contributions) in some.iter().zip(all) {
-                contributions.retain(|one| !excluded(&one.environment) && !one.deleted && !is_counts_only(&one.row));
-                found.extend(disagreement(table, key, &contributions));
-                for one in &contributions {
-                    if let Some(meaning) = identity(table, &one.row) {
-                        meanings.entry(meaning).or_default().push((key.clone(), one.environment.clone()));
-                    }
+    while let Some(some) = all.next().await {
+        for (key, mut contributions) in some? {
+            contributions.retain(|one| !one.deleted && !is_counts_only(&one.row));
+            found.extend(disagreement(table, &key, &contributions));
+            for one in &contributions {
+                if let Some(meaning) = identity(table, &one.row) {
+                    meanings.entry(meaning).or_default().push((key.clone(), one.environment.clone()));
                 }
             }
         }

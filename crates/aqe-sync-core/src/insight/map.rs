@@ -7,10 +7,11 @@ use futures::StreamExt as _;
 use serde::Serialize;
 use xxhash_rust::xxh3::xxh3_128;
 
+use super::name;
 use super::plane::plane;
-use super::{domain, name};
 use crate::embed::{Filter, VectorHub};
-use crate::fleet::FleetRecord;
+use crate::fleet::{FleetRecord, KEYS};
+use crate::said::{domain, has_domain};
 use crate::{Environment, Key, Result, Role, TableSpec, Value};
 
 /// A map has so many points at most; of more vectors the same ones are taken each time.
@@ -70,16 +71,20 @@ impl<T> Default for Sample<T> {
 }
 
 impl<T> Sample<T> {
-    /// Takes a record's vector, unless there is one of it.
-    fn take(&mut self, table: &str, key: &Key, of: T, vector: Vec<f32>) {
+    /// Takes a record's vector, unless there is one of it; what is not kept is not made.
+    fn take(&mut self, table: &str, key: &Key, vector: &[f32], of: impl FnOnce() -> T) {
         let usable =
             !vector.is_empty() && vector.len() <= MOST_DIMENSIONS && vector.iter().all(|part| part.is_finite());
         let name = key.hash().0 ^ xxh3_128(table.as_bytes());
         if !usable || !self.seen.insert(name) {
             return;
         }
-        self.kept.insert(name, (of, vector));
-        if self.kept.len() > POINTS {
+        let full = self.kept.len() >= POINTS;
+        if full && self.kept.last_key_value().is_some_and(|(last, _)| *last < name) {
+            return;
+        }
+        self.kept.insert(name, (of(), vector.to_vec()));
+        if full {
             self.kept.pop_last();
         }
     }
@@ -126,8 +131,8 @@ impl Samples {
         if self.0.len() >= GROUPS && !self.0.contains_key(&group) {
             return;
         }
-        let point = point(table, record);
-        self.0.entry(group).or_default().take(table.name().as_str(), &record.row.key(table), point, vector.clone());
+        let sample = self.0.entry(group).or_default();
+        sample.take(table.name().as_str(), &record.row.key(table), vector, || point(table, record));
     }
 
     fn maps(self) -> Vec<Map> {
@@ -149,10 +154,6 @@ fn point(table: &TableSpec, record: &FleetRecord) -> Point {
 fn about(table: &TableSpec, record: &FleetRecord) -> String {
     let unknown = || if has_domain(table) { "no domain".to_owned() } else { table.name().to_string() };
     domain(table, &record.row).unwrap_or_else(unknown)
-}
-
-fn has_domain(table: &TableSpec) -> bool {
-    ["domain", "qe_domain"].iter().any(|name| table.position(name).is_some())
 }
 
 /// The maps of a hub: of vectors that it keeps, and of those that tools computed.
@@ -187,8 +188,7 @@ async fn of_model<H: VectorHub>(
     while let Some(batch) = vectors.next().await {
         for near in batch? {
             let sample = if with_domain.contains(near.place.table.as_str()) { &mut patterns } else { &mut others };
-            let (table, key) = (near.place.table.clone(), near.place.key.clone());
-            sample.take(&table, &key, near.place, near.vector);
+            sample.take(&near.place.table, &near.place.key, &near.vector, || near.place.clone());
         }
     }
     let sample = if patterns.kept.len() >= FEWEST { patterns } else { others };
@@ -199,7 +199,7 @@ async fn of_model<H: VectorHub>(
     let mut points = HashMap::new();
     for (name, keys) in keys {
         let Some(table) = tables.iter().find(|table| table.name().as_str() == name) else { continue };
-        for keys in keys.chunks(super::KEYS) {
+        for keys in keys.chunks(KEYS) {
             for (key, mut all) in keys.iter().zip(hub.contributions(table, keys.to_vec()).await?) {
                 all.retain(|one| !excluded.contains(&one.environment));
                 if let Some(record) = crate::fleet::merge(table, &all) {

@@ -1,6 +1,7 @@
 //! What a fleet has learned, for people to look at: what is new, what is used most, where
 //! environments disagree, and how its knowledge lies in the space of its embeddings.
 
+mod best;
 mod map;
 mod plane;
 
@@ -12,17 +13,17 @@ use serde::Serialize;
 
 pub use map::{Map, POINTS, Point};
 
+use best::Best;
+
 use crate::embed::{VectorHub, text_of};
-use crate::fleet::{Contribution, FleetRecord, VersionVector, is_counts_only, merge};
+use crate::fleet::{Contribution, FleetRecord, is_counts_only, known, merge};
+use crate::said::{confidence, domain, is_judged, uses};
 use crate::{ColumnType, Result, Role, Row, TableSpec, Timestamp, Value};
 
 /// Each list is at most so long.
 pub const LISTED: usize = 20;
 /// So many letters of a name are kept.
 const NAME: usize = 160;
-/// So many keys are asked for at once.
-const KEYS: usize = 500;
-
 /// What a fleet has learned.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Insight {
@@ -45,7 +46,7 @@ pub struct Insight {
 }
 
 /// One record of the fleet.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Learned {
     /// Its table.
     pub table: String,
@@ -76,29 +77,26 @@ pub struct Learned {
 /// When the hub cannot be read.
 pub async fn insight<H: VectorHub>(hub: &H, tables: &[Arc<TableSpec>], now: Timestamp) -> Result<Insight> {
     let excluded = hub.standing().await?.excluded;
-    let mut found = Insight { excluded: excluded.iter().map(ToString::to_string).collect(), ..Insight::default() };
-    let mut samples = map::Samples::default();
-    let looked_at: Vec<&Arc<TableSpec>> = tables.iter().filter(|table| says_something(table)).collect();
-    for table in &looked_at {
-        // Nobody is called nothing: every key counts as somebody else's.
-        let mut keys = hub.changed(table, &VersionVector::default(), &"".into(), None);
-        while let Some(batch) = keys.next().await {
-            for some in batch?.chunks(KEYS) {
-                for mut all in hub.contributions(table, some.to_vec()).await? {
-                    all.retain(|one| !one.deleted && !excluded.contains(&one.environment));
-                    if let Some(record) = merge(table, &all) {
-                        samples.look(table, &record);
-                        found.count(table, &all, &record, now);
-                    }
+    let mut found = Found::default();
+    for table in tables.iter().filter(|table| says_something(table)) {
+        let mut all = known(hub, table, &excluded);
+        while let Some(some) = all.next().await {
+            for (_, mut contributions) in some? {
+                contributions.retain(|one| !one.deleted);
+                if let Some(record) = merge(table, &contributions) {
+                    found.count(table, &contributions, &record, now);
                 }
             }
         }
     }
-    for list in [Order::Lately, Order::Used, Order::Disputed] {
-        found.shorten(list, LISTED);
-    }
-    found.maps = map::maps(hub, tables, &excluded, samples).await?;
-    Ok(found)
+    Ok(Insight {
+        excluded: excluded.iter().map(ToString::to_string).collect(),
+        lately: found.lately.listed(),
+        most_used: found.most_used.listed(),
+        most_disputed: found.most_disputed.listed(),
+        maps: map::maps(hub, tables, &excluded, found.samples).await?,
+        ..found.counted
+    })
 }
 
 /// Whether a table's records say something that somebody can be more or less sure of, or read.
@@ -106,98 +104,59 @@ fn says_something(table: &TableSpec) -> bool {
     is_judged(table) || !table.text_columns().is_empty()
 }
 
-/// Whether environments say how sure they are.
-fn is_judged(table: &TableSpec) -> bool {
-    table.position_of_role(&Role::Confidence).is_some()
+/// What is found while one record after the other goes by.
+#[derive(Default)]
+struct Found {
+    counted: Insight,
+    lately: Best,
+    most_used: Best,
+    most_disputed: Best,
+    samples: map::Samples,
 }
 
-#[derive(Clone, Copy)]
-enum Order {
-    Lately,
-    Used,
-    Disputed,
-}
-
-impl Insight {
+impl Found {
     /// Counts one key, of which these are the environments' parts.
     fn count(&mut self, table: &TableSpec, all: &[Contribution], record: &FleetRecord, now: Timestamp) {
+        self.samples.look(table, record);
         let saying = all.iter().filter(|one| !is_counts_only(&one.row)).count();
-        let disputed = saying.saturating_sub(record.agreeing);
-        self.records += 1;
-        self.shared += u64::from(saying > 1);
-        self.disputed += u64::from(disputed > 0);
-        let of_role = |role: &Role| table.position_of_role(role).map(|position| &record.row.values[position]);
-        let created = match of_role(&Role::CreatedAt) {
+        let disputing = saying.saturating_sub(record.agreeing);
+        self.counted.records += 1;
+        self.counted.shared += u64::from(saying > 1);
+        self.counted.disputed += u64::from(disputing > 0);
+        let created = table.position_of_role(&Role::CreatedAt).and_then(|position| match record.row.values[position] {
             // A clock that was wrong does not make a record the newest for ever.
-            Some(Value::Timestamp(moment)) if *moment <= now => Some(*moment),
+            Value::Timestamp(moment) if moment <= now => Some(moment),
             _ => None,
-        };
-        let uses = uses(table, &record.row);
-        let confidence = match of_role(&Role::Confidence) {
-            Some(Value::Float(sure)) => Some(*sure),
-            _ => None,
-        };
-        let useful = is_judged(table) && uses.is_some_and(|uses| uses > 0);
-        if created.is_none() && !useful && disputed == 0 {
-            return;
-        }
-        let learned = Learned {
-            table: table.name().to_string(),
-            key: record.row.key(table).to_string(),
-            name: name(table, &record.row),
-            domain: domain(table, &record.row),
-            confidence,
-            uses,
-            created,
-            winner: record.winner.to_string(),
-            environments: saying,
-            agreeing: record.agreeing,
-        };
-        if created.is_some() {
-            self.keep(Order::Lately, learned.clone());
-        }
-        if useful {
-            self.keep(Order::Used, learned.clone());
-        }
-        if disputed > 0 {
-            self.keep(Order::Disputed, learned);
-        }
-    }
-
-    fn list(&mut self, order: Order) -> &mut Vec<Learned> {
-        match order {
-            Order::Lately => &mut self.lately,
-            Order::Used => &mut self.most_used,
-            Order::Disputed => &mut self.most_disputed,
-        }
-    }
-
-    fn keep(&mut self, order: Order, learned: Learned) {
-        let list = self.list(order);
-        list.push(learned);
-        if list.len() >= 16 * LISTED {
-            self.shorten(order, LISTED);
-        }
-    }
-
-    /// Puts a list in its order and keeps its beginning.
-    fn shorten(&mut self, order: Order, length: usize) {
-        let list = self.list(order);
-        list.sort_by(|a, b| {
-            let disputing = |one: &Learned| one.environments - one.agreeing;
-            match order {
-                Order::Lately => b.created.cmp(&a.created),
-                Order::Used => b.uses.cmp(&a.uses),
-                Order::Disputed => disputing(b)
-                    .cmp(&disputing(a))
-                    // What somebody is sure of before what somebody noted.
-                    .then_with(|| b.confidence.is_some().cmp(&a.confidence.is_some()))
-                    .then_with(|| b.uses.cmp(&a.uses)),
-            }
-            .then_with(|| a.table.cmp(&b.table))
-            .then_with(|| a.key.cmp(&b.key))
         });
-        list.truncate(length);
+        let uses = uses(table, &record.row);
+        let learned = || learned(table, record, saying, created);
+        if let Some(created) = created {
+            self.lately.offer((created.as_micros(), 0, 0), learned);
+        }
+        if let Some(uses) = uses.filter(|uses| is_judged(table) && *uses > 0) {
+            self.most_used.offer((uses, 0, 0), learned);
+        }
+        if disputing > 0 {
+            // What somebody is sure of before what somebody noted.
+            let judged = i64::from(confidence(table, &record.row).is_some());
+            let disputing = i64::try_from(disputing).unwrap_or(i64::MAX);
+            self.most_disputed.offer((disputing, judged, uses.unwrap_or(i64::MIN)), learned);
+        }
+    }
+}
+
+fn learned(table: &TableSpec, record: &FleetRecord, saying: usize, created: Option<Timestamp>) -> Learned {
+    Learned {
+        table: table.name().to_string(),
+        key: record.row.key(table).to_string(),
+        name: name(table, &record.row),
+        domain: domain(table, &record.row),
+        confidence: confidence(table, &record.row),
+        uses: uses(table, &record.row),
+        created,
+        winner: record.winner.to_string(),
+        environments: saying,
+        agreeing: record.agreeing,
     }
 }
 
@@ -239,23 +198,4 @@ fn in_a_line(text: &str) -> String {
         }
     }
     line
-}
-
-/// How often a record was used: the first of its counters that is there.
-pub(crate) fn uses(table: &TableSpec, row: &Row) -> Option<i64> {
-    let mut counters = table.columns().iter().zip(&row.values).filter(|(column, _)| column.role == Role::Counter);
-    counters.find_map(|(_, value)| match value {
-        Value::Int(uses) => Some(*uses),
-        _ => None,
-    })
-}
-
-/// What a record is about, where its table says it.
-pub(crate) fn domain(table: &TableSpec, row: &Row) -> Option<String> {
-    let columns = ["domain", "qe_domain"].into_iter().filter_map(|name| table.position(name));
-    let mut texts = columns.filter_map(|position| match &row.values[position] {
-        Value::Text(text) if !text.trim().is_empty() => Some(text.trim().to_lowercase()),
-        _ => None,
-    });
-    texts.next()
 }

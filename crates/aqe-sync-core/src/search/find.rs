@@ -7,8 +7,8 @@ use super::rank::{cosine, fused, order, relevance, rounded, tells};
 use super::recall::{ENOUGH, index_is_good};
 use super::words::words_of_question;
 use crate::embed::{Embedder, Filter, Nearest, Place, VectorHub, Worded, text_of};
-use crate::insight::uses;
-use crate::{Environment, Error, ErrorKind, Key, KeyHash, Result, Role, Row, TableSpec, Value};
+use crate::said::{confidence, uses};
+use crate::{Environment, Error, ErrorKind, Key, KeyHash, Result, Row, TableSpec};
 
 /// A list is at least so long before two are put together.
 const DEPTH: usize = 50;
@@ -362,13 +362,6 @@ async fn looked_up<H: VectorHub>(hub: &H, tables: &[Arc<TableSpec>], query: &Que
         hits.found.push((found, row, text));
     }
     Ok(hits)
-}
-
-fn confidence(spec: &TableSpec, row: &Row) -> Option<f64> {
-    match row.values[spec.position_of_role(&Role::Confidence)?] {
-        Value::Float(sure) => Some(sure),
-        _ => None,
-    }
 }
 
 impl Hits {

@@ -7,8 +7,8 @@ use futures::TryStreamExt as _;
 
 use super::rank::{cosine, order, rounded};
 use crate::embed::{Filter, Near, Place, VectorHub, text_of};
-use crate::insight::domain;
-use crate::{Environment, Error, ErrorKind, Key, Result, Role, Row, TableSpec};
+use crate::said::{domain, is_judged};
+use crate::{Environment, Error, ErrorKind, Key, Result, Row, TableSpec};
 
 /// Which pairs are looked for.
 #[derive(Clone, Debug, PartialEq)]
@@ -90,7 +90,7 @@ pub async fn similar<H: VectorHub>(
 
 fn is_wanted(table: &TableSpec, wanted: &Similar) -> bool {
     if wanted.tables.is_empty() {
-        return !table.text_columns().is_empty() && table.position_of_role(&Role::Confidence).is_some();
+        return !table.text_columns().is_empty() && is_judged(table);
     }
     wanted.tables.contains(table.name().as_str())
 }
