@@ -45,9 +45,19 @@ fn main() -> Outcome<()> {
         for turn in 0..tools.len() {
             // Nobody always comes first, or always after the same one.
             let position = (turn + usize::try_from(run)?) % tools.len();
+            let (tool, figures) = (tools[position].as_ref(), &mut figures[position]);
+            if figures.failed {
+                continue;
+            }
             let place = Place::new(&cluster, &original)?;
-            measure(tools[position].as_ref(), &place, &mut figures[position], run == 0)
-                .map_err(|error| format!("{}: {error}", tools[position].name()))?;
+            match measure(tool, &place, figures, run == 0) {
+                Err(error) if position == 0 => return Err(format!("{}: {error}", tool.name()).into()),
+                Err(error) => {
+                    println!("{:<12} left out from here on: {error}", tool.name());
+                    figures.failed = true;
+                }
+                Ok(()) => {}
+            }
             drop(place);
             // What one has written, the next does not have to carry to the disk.
             cluster.psql("CHECKPOINT");
@@ -132,6 +142,8 @@ struct Figures {
     took: [Vec<Duration>; STEPS.len()],
     /// Kilobytes, of the first load.
     memory: u64,
+    /// It could not do what was asked.
+    failed: bool,
 }
 
 fn measure(tool: &dyn Tool, place: &Place, figures: &mut Figures, tell: bool) -> Outcome<()> {
@@ -180,7 +192,7 @@ fn report(tools: &[Box<dyn Tool>], figures: &[Figures]) {
     for (step, name) in STEPS.into_iter().enumerate() {
         println!("\n{name}");
         let base = median(&figures[0].took[0]).as_secs_f64();
-        for (tool, figures) in tools.iter().zip(figures) {
+        for (tool, figures) in tools.iter().zip(figures).filter(|(_, figures)| !figures.failed) {
             let (took, least) = (&figures.took[step], figures.took[step].iter().min().copied().unwrap_or_default());
             let most = took.iter().max().copied().unwrap_or_default();
             println!(
@@ -194,8 +206,10 @@ fn report(tools: &[Box<dyn Tool>], figures: &[Figures]) {
     }
 }
 
+/// The one in the middle; of an even number the mean of the two there.
 fn median(times: &[Duration]) -> Duration {
     let mut times = times.to_vec();
     times.sort_unstable();
-    times[times.len() / 2]
+    let middle = times.len() / 2;
+    (times[middle] + times[(times.len() - 1) / 2]) / 2
 }

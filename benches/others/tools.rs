@@ -137,6 +137,8 @@ impl Tool for PgLoader {
         let script = place.scratch("pgloader.load");
         let (from, to) = (place.file(), place.server.url().replacen("postgres://", "postgresql://", 1));
         let (from, options) = (from.display(), "include drop, create tables, create indexes, reset sequences");
+        // Its default, 100,000, exhausts its heap on hundreds of megabytes of embeddings.
+        let options = format!("{options}, prefetch rows = 10000");
         std::fs::write(&script, format!("LOAD DATABASE FROM sqlite://{from} INTO {to} WITH {options};\n"))?;
         let mut command = Command::new("pgloader");
         // It makes a folder in /tmp otherwise, and exits well when rows fail.
