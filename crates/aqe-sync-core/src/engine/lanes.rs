@@ -172,3 +172,97 @@ impl Drop for Lane<'_> {
         inner.wake();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Context, Wake};
+
+    use super::*;
+
+    /// Counts how often it is woken.
+    #[derive(Default)]
+    struct Bell(AtomicUsize);
+
+    impl Wake for Bell {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    impl Bell {
+        fn rung(&self) -> usize {
+            self.0.load(Ordering::Relaxed)
+        }
+    }
+
+    fn ask<F: Future>(future: std::pin::Pin<&mut F>, bell: &Arc<Bell>) -> Poll<F::Output> {
+        future.poll(&mut Context::from_waker(&Waker::from(Arc::clone(bell))))
+    }
+
+    fn table(name: &str) -> Identifier {
+        Identifier::new(name).expect("a name")
+    }
+
+    #[test]
+    fn streams_of_one_table_take_turns_and_others_pass() {
+        let lanes = Lanes::new(2);
+        let (first, second, other) =
+            (lanes.stand(&table("one")), lanes.stand(&table("one")), lanes.stand(&table("two")));
+        let (bell, second_bell) = (Arc::default(), Arc::default());
+        let mut waiting = pin!(second.lane(0));
+        assert!(ask(waiting.as_mut(), &second_bell).is_pending(), "the first has not even asked yet");
+        let Poll::Ready(passing) = ask(pin!(other.lane(0)), &bell) else { panic!("another table waits for nobody") };
+        let Poll::Ready(_lane) = ask(pin!(first.lane(0)), &bell) else { panic!("the second lane is free") };
+        drop(passing);
+        assert!(ask(waiting.as_mut(), &second_bell).is_pending(), "the first is not through");
+        assert_eq!(second_bell.rung(), 0, "nor told that it is");
+        drop(first);
+        assert_eq!(second_bell.rung(), 1);
+        assert!(ask(waiting.as_mut(), &second_bell).is_ready());
+    }
+
+    #[test]
+    fn deliveries_of_a_stream_leave_in_the_order_in_which_they_asked() {
+        let lanes = Lanes::new(1);
+        let place = lanes.stand(&table("one"));
+        let (bell, bells) = (Arc::default(), [Arc::<Bell>::default(), Arc::default()]);
+        let Poll::Ready(taken) = ask(pin!(place.lane(0)), &bell) else { panic!("a lane is free") };
+        let (mut one, mut two) = (pin!(place.lane(0)), pin!(place.lane(0)));
+        assert!(ask(one.as_mut(), &bells[0]).is_pending());
+        assert!(ask(two.as_mut(), &bells[1]).is_pending());
+        place.unload(0);
+        assert_eq!(bells.each_ref().map(|bell| bell.rung()), [0, 0], "nobody is woken for nothing");
+        drop(taken);
+        assert_eq!(bells.each_ref().map(|bell| bell.rung()), [1, 0]);
+        assert!(ask(two.as_mut(), &bells[1]).is_pending());
+        let Poll::Ready(lane) = ask(one.as_mut(), &bells[0]) else { panic!("it is its turn") };
+        assert!(ask(two.as_mut(), &bells[1]).is_pending(), "the only lane is taken");
+        drop(lane);
+        assert!(ask(two.as_mut(), &bells[1]).is_ready());
+    }
+
+    #[test]
+    fn there_is_room_while_less_than_that_waits_or_travels() {
+        let lanes = Lanes::new(1);
+        let place = lanes.stand(&table("one"));
+        let bell = Arc::<Bell>::default();
+        let mut room = pin!(lanes.room(10));
+        place.load(16);
+        assert!(ask(room.as_mut(), &bell).is_pending());
+        place.unload(6);
+        assert_eq!(bell.rung(), 1, "it is told of what no longer waits");
+        assert!(ask(room.as_mut(), &bell).is_pending(), "as much as that is too much");
+        let Poll::Ready(lane) = ask(pin!(place.lane(9)), &bell) else { panic!("a lane is free") };
+        assert_eq!(bell.rung(), 2);
+        assert!(ask(room.as_mut(), &bell).is_pending(), "what travels counts, too");
+        drop(lane);
+        assert!(ask(room.as_mut(), &bell).is_ready(), "one waits");
+        place.load(9);
+        assert!(ask(pin!(lanes.room(10)), &bell).is_pending());
+        drop(place);
+        assert!(ask(pin!(lanes.room(0)), &bell).is_ready(), "a limit of nothing lets one through");
+    }
+}

@@ -127,3 +127,33 @@ fn a_repair_leaves_a_ledger_in_step_as_it_is_and_begins_another_anew() {
     let state = world.sink.hub().states[&stream].sequence;
     assert_eq!((known(&world).sequence, known(&world).entries.len()), (state, 2), "and the hub is not asked again");
 }
+
+#[test]
+fn a_repair_writes_what_two_installations_have_alike_anew() {
+    let mut here = looking();
+    here.options.instance = "1111111111111111 laptop:/shop".into();
+    let mut there = World { sink: here.sink.clone(), ..World::new() };
+    there.options.instance = "2222222222222222 devpod:/shop".into();
+    here.run(&[&source(&BODIES)]);
+    there.run(&[&source(&BODIES)]);
+    damage(&here, "2");
+    assert!(repaired(&here, &source(&BODIES)).matches());
+    assert_eq!(here.bodies(), texts(&BODIES));
+}
+
+#[test]
+fn a_repair_begins_a_ledger_anew_that_the_hub_has_overtaken() {
+    let stream = stream_id("a.db");
+    let known = |world: &World| world.ledger.load(&stream).expect("in memory").expect("written");
+    let world = looking();
+    world.run(&[&source(&[("1", "one"), ("2", "two"), ("3", "three")])]);
+    let old = known(&world);
+    world.run(&[&source(&BODIES)]);
+    world.ledger.replace(&stream, &old).expect("in memory");
+    damage(&world, "1");
+    assert!(repaired(&world, &source(&BODIES)).matches());
+    let gone = Key::new(vec![Value::from("3")]).hash();
+    assert!(known(&world).entries.iter().all(|entry| entry.key != gone), "the old ledger vouches for what is gone");
+    assert_eq!(known(&world).sequence, world.sink.hub().states[&stream].sequence);
+    assert_eq!(moved(&world.run(&[&source(&BODIES)])), [0, 0, 2, 0]);
+}
