@@ -210,6 +210,18 @@ fn a_dead_letter_holds_no_credential() {
 }
 
 #[test]
+fn what_a_field_is_called_counts_where_records_of_a_stream_have_different_ones() {
+    let named = |field: &str| Record::new(Schema::new(["id", field]), vec![Value::from("2"), Value::from("\"said\"")]);
+    let source = |field: &str| MemorySource::new("a.db", spec(notes()), vec![note("1", "one"), named(field)]);
+    let world = World::with(|options| options.transforms.push(Arc::new(Redact::new())));
+    world.run(&[&source("body")]);
+    assert_eq!(world.bodies()["2"], Value::from("\"said\""));
+    assert_eq!(world.run(&[&source("body")]).totals.unchanged, 2);
+    assert_eq!(world.run(&[&source("details")]).totals.updated, 1);
+    assert_eq!(world.bodies()["2"], Value::Null);
+}
+
+#[test]
 fn kinds_can_be_left_alone_and_patterns_added() {
     let redact = Redact::new().without("password").expect("a kind").with_pattern("ACME-(?P<s>[0-9]{6})").expect("one");
     assert_eq!(redact.text("password=hunter2 ACME-123456").as_deref(), Some("password=hunter2 ACME-[redacted:custom]"));
